@@ -1,0 +1,55 @@
+# Everything a person types. Only Python >= 3.11 with venv, make and a package index are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 8420
+DEMO_DATA ?= .demo
+WORKERS ?= 2
+
+.PHONY: help install demo demo-reset test e2e bench lint format docs clean
+
+help:
+	@echo "make install     .venv with everything, .venv/bin/panicroom in it"
+	@echo "make demo        the whole bot on replayed hosts; prints one address (PORT=8420)"
+	@echo "make demo-reset  forget the demo's data"
+	@echo "make test        all tests"
+	@echo "make bench       the figures"
+	@echo "make lint        ruff, strict types, import contract"
+
+install: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Panicroom needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/panicroom demo --data $(DEMO_DATA) --port $(PORT)
+
+demo-reset:
+	@rm -rf $(DEMO_DATA)
+	@echo "The demo's data is gone; the next 'make demo' begins anew."
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
