@@ -1,0 +1,35 @@
+"""Where the corpus and the captures lie; tests that need them skip with a message where they are absent."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+
+
+def corpora() -> Path:
+    named = os.environ.get("PANICROOM_CORPORA")
+    return Path(named) if named else SHARED / "corpora"
+
+
+def captures() -> Path:
+    named = os.environ.get("PANICROOM_CAPTURES")
+    return Path(named) if named else SHARED / "captures"
+
+
+@cache
+def labelled() -> list[dict[str, Any]]:
+    path = corpora() / "crash-logs.jsonl"
+    return [json.loads(line) for line in path.open(encoding="utf-8")] if path.exists() else []
+
+
+needs_corpus = pytest.mark.skipif(
+    not (corpora() / "crash-logs.jsonl").exists(), reason="no corpus: set PANICROOM_CORPORA"
+)
+needs_captures = pytest.mark.skipif(not captures().is_dir(), reason="no captures: set PANICROOM_CAPTURES")
