@@ -1,0 +1,111 @@
+"""How to reach Jira and how to look for changes in it."""
+
+from __future__ import annotations
+
+import re
+import string
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+
+DEFAULT_JQL = (
+    "project in ({projects}) AND (updated >= {since} OR statusCategory != Done) AND ({names})"
+    " ORDER BY updated DESC"
+)
+_PROJECT = re.compile(r"[A-Z][A-Z0-9_]{1,31}")
+_FIELD = re.compile(r"[a-z]+|customfield_[0-9]+")
+
+
+class JiraConfig(BaseModel):
+    """`[jira]`.
+
+    flavour: "cloud" (email and API token) or "datacenter" (personal access token; no email).
+    jql: the search; {projects} and {names} are put in quoted, {since} is a period like "-180m", which means the
+    same in every time zone. {names} and {since} must be there.
+    name_fields: the ids of the fields in which a ticket names hosts, rings, services and hardware.
+    started_field, ended_field: the ids of the fields that say when a change begins and ends.
+    timeout: seconds for a connection and for each wait for bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    flavour: Literal["cloud", "datacenter"] = "cloud"
+    email: str | None = Field(default=None, validate_default=True)
+    token: SecretStr
+    projects: tuple[str, ...] = Field(min_length=1)
+    jql: str = DEFAULT_JQL
+    name_fields: tuple[str, ...] = ("summary", "description", "labels")
+    started_field: str = "created"
+    ended_field: str = "resolutiondate"
+    timeout: float = Field(default=10.0, gt=0, le=120)
+    max_results: int = Field(default=20, ge=1, le=200)
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+            raise ValueError("an address like https://jira.example.com, without user, query or fragment")
+        return url.rstrip("/")
+
+    @field_validator("token")
+    @classmethod
+    def _a_token(cls, token: SecretStr) -> SecretStr:
+        # no other check here: the message of a failed one would show the token
+        value = token.get_secret_value().strip()
+        if not value:
+            raise ValueError("a token; this one is empty")
+        return SecretStr(value)
+
+    @field_validator("projects")
+    @classmethod
+    def _project_keys(cls, projects: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [key for key in projects if not _PROJECT.fullmatch(key)]
+        if wrong:
+            raise ValueError(f"project keys like OPS, not {', '.join(map(repr, wrong))}")
+        return projects
+
+    @field_validator("started_field", "ended_field")
+    @classmethod
+    def _field_id(cls, field: str) -> str:
+        return _checked_field(field)
+
+    @field_validator("name_fields")
+    @classmethod
+    def _field_ids(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked_field(field) for field in fields)
+
+    @field_validator("jql")
+    @classmethod
+    def _a_template(cls, jql: str) -> str:
+        places = [
+            (name, spec, conversion)
+            for _, name, spec, conversion in string.Formatter().parse(jql)
+            if name is not None
+        ]
+        names = {name for name, _, _ in places}
+        if any(spec or conversion for _, spec, conversion in places) or not names <= {
+            "projects",
+            "since",
+            "names",
+        }:
+            raise ValueError("only {projects}, {since} and {names} may stand in it; write {{ for a brace")
+        if not {"since", "names"} <= names:
+            raise ValueError("{since} and {names} must stand in it")
+        return jql
+
+    @field_validator("email")
+    @classmethod
+    def _as_the_flavour_wants(cls, email: str | None, info: ValidationInfo) -> str | None:
+        flavour = info.data.get("flavour")
+        if flavour == "cloud" and not email:
+            raise ValueError('flavour "cloud" needs the email of the account that the token belongs to')
+        if flavour == "datacenter" and email:
+            raise ValueError('flavour "datacenter" takes a personal access token and no email')
+        return email
+
+
+def _checked_field(field: str) -> str:
+    if not _FIELD.fullmatch(field):
+        raise ValueError("a field id: created, resolutiondate, duedate or customfield_10041")
+    return field

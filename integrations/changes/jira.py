@@ -1,0 +1,306 @@
+"""Jira, Cloud or Data Center, through the `jira` library: its calls in threads of our own, its errors told as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, TypeVar
+
+import requests
+import structlog
+from jira import JIRA, JIRAError
+
+from integrations.changes.change import Change, read_key
+from integrations.changes.config import JiraConfig
+from integrations.changes.errors import (
+    BadCredentials,
+    BadQuery,
+    ChangeError,
+    NotAllowed,
+    TicketUnknown,
+    TrackerDown,
+    TrackerRefused,
+)
+from integrations.changes.query import changes_query, named
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+_THREADS = 3
+_PAGE = 50
+# * _ - + ^ ~ mark text up at a word's edge only: I-7 stays as it is
+_MARKUP = re.compile(r"[{}\[\]|!#?\\]|(?<![A-Za-z0-9])[*_\-+^~]|[*_\-+^~](?![A-Za-z0-9])")
+_ESCAPED = re.compile(r"\\([^A-Za-z0-9\s])")
+_URL = re.compile(r"https?://[^\s<>\"{}|\\^`\[\]]+")
+_Raw = dict[str, Any]
+
+
+class JiraTracker:
+    """A `ChangeTracker` over Jira's REST API 2. Making one calls nobody.
+
+    The library is told to try once: who calls decides when to try again. `clock` gives the present, aware.
+    """
+
+    source = "jira"
+
+    def __init__(
+        self, config: JiraConfig, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jira")
+        self._of_thread = threading.local()  # a requests session is not safe to share between threads
+        self._telling = asyncio.Lock()  # look and post go together, or two calls at once would both post
+
+    async def get(self, key: str) -> Change:
+        """The ticket of that key (or address). `BadKey`, `TicketUnknown`, `NotAllowed`, `TrackerDown`."""
+        wanted = read_key(key)
+        fields = ",".join(self._fields())
+        raw = await self._call(lambda jira: jira.issue(wanted, fields=fields).raw, about=wanted)
+        return self._change(raw, {})
+
+    async def find(
+        self,
+        host: str,
+        *,
+        ring: str | None = None,
+        hardware: str | None = None,
+        service: str | None = None,
+        since: datetime,
+        until: datetime,
+    ) -> list[Change]:
+        """Changes under way between the two moments that name the host, the service, the ring or the hardware.
+
+        Those that name the host come first, then by the number of things named, then the latest. At most `max_results`
+        are asked for. `BadQuery`, `NotAllowed`, `TrackerDown`.
+        """
+        terms = {"host": host, "service": service, "ring": ring, "hardware": hardware}
+        query = changes_query(self._config, terms, since, self._clock())
+        if query is None:
+            return []
+        raws = await self._call(lambda jira: self._search(jira, query), about="search")
+        changes = [self._change(raw, terms) for raw in raws]
+        fitting = [c for c in changes if c.names and _under_way(c, since, until)]
+        return sorted(fitting, key=_telling_first)
+
+    async def tell(
+        self, key: str, *, marker: str, body: str, global_id: str, link_url: str, link_title: str
+    ) -> None:
+        """Put one remote link (of `global_id`) and one comment (with `marker` in it) on the ticket.
+
+        `body` is plain text: its addresses become links, nothing else in it is markup. Called again with the same
+        ids it makes nothing new: Jira keeps one link a global id, and a comment with the marker is looked for before
+        one is written. `TicketUnknown`, `NotAllowed`, `TrackerDown`.
+        """
+        wanted = read_key(key)
+        target = {"url": link_url, "title": link_title[:255]}
+        text = plain(body if marker in body else f"{body}\n\n{marker}")
+        async with self._telling:
+            await self._call(lambda jira: _link(jira, wanted, target, global_id), about=wanted)
+            if await self._call(lambda jira: _has_comment(jira, wanted, marker), about=wanted):
+                return
+            await self._call(lambda jira: jira.add_comment(wanted, text), about=wanted)
+
+    async def close(self) -> None:
+        """Let the threads end; calls that are under way are left to their time-outs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(self, ask: Callable[[JIRA], _T], *, about: str) -> _T:
+        """Run one exchange in a thread. `timeout` bounds each wait; all of it may take three times as long."""
+        loop = asyncio.get_running_loop()
+        limit = self._config.timeout * 3
+        try:
+            async with asyncio.timeout(limit):
+                return await loop.run_in_executor(self._pool, lambda: ask(self._client()))
+        except ChangeError:
+            raise
+        except TimeoutError:
+            failure: ChangeError = TrackerDown(f"{about}: no answer in {limit:g} s")
+        except JIRAError as refused:
+            failure = _told(refused, about)
+        except requests.exceptions.Timeout:
+            failure = TrackerDown(f"{about}: no answer in {self._config.timeout:g} s")
+        except requests.exceptions.JSONDecodeError:
+            failure = TrackerDown(f"{about}: {self._config.url} answered with something that is no JSON")
+        except (requests.exceptions.RequestException, OSError) as unreachable:
+            failure = TrackerDown(
+                f"{about}: {self._config.url} cannot be reached: {type(unreachable).__name__}"
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as unreadable:
+            failure = TrackerDown(f"{about}: an answer that is not Jira's: {type(unreadable).__name__}")
+        _log.warning("tracker_call_failed", about=about, error=str(failure), permanent=failure.permanent)
+        # not chained: the library's error prints the answer's headers and with them session cookies
+        raise failure from None
+
+    def _client(self) -> JIRA:
+        client: JIRA | None = getattr(self._of_thread, "client", None)
+        if client is None:
+            token = self._config.token.get_secret_value()
+            if not token.isascii() or not token.isprintable() or " " in token:
+                raise BadCredentials("a token has no spaces, line breaks or letters outside ASCII")
+            client = self._of_thread.client = _client(self._config)
+        return client
+
+    def _search(self, jira: JIRA, query: str) -> list[_Raw]:
+        fields = list(dict.fromkeys([*self._fields(), *self._config.name_fields]))
+        limit = self._config.max_results
+        raws: list[_Raw] = []
+        token: str | None = None
+        more = True
+        while more and len(raws) < limit:
+            wanted = limit - len(raws)
+            if self._config.flavour == "cloud":
+                page = jira.enhanced_search_issues(
+                    query, nextPageToken=token, maxResults=wanted, fields=list(fields), json_result=True
+                )
+                token = page.get("nextPageToken")
+                more = bool(token and page["issues"])
+            else:
+                page = jira.search_issues(
+                    query, startAt=len(raws), maxResults=wanted, fields=list(fields), json_result=True
+                )
+                more = bool(page["issues"]) and len(raws) + len(page["issues"]) < page["total"]
+            raws += page["issues"]
+        return raws[:limit]
+
+    def _fields(self) -> list[str]:
+        own = ["summary", "status", "issuetype", "assignee", "updated"]
+        return list(dict.fromkeys([*own, self._config.started_field, self._config.ended_field]))
+
+    def _change(self, raw: _Raw, terms: dict[str, str | None]) -> Change:
+        try:
+            key, fields = read_key(str(raw["key"])), raw["fields"]
+            text = "\n".join(_texts([fields.get(name) for name in self._config.name_fields]))
+            return Change(
+                key=key,
+                summary=str(fields.get("summary") or ""),
+                status=str((fields.get("status") or {}).get("name") or ""),
+                kind=str((fields.get("issuetype") or {}).get("name") or ""),
+                assignee=(fields.get("assignee") or {}).get("displayName"),
+                started=_moment(fields.get(self._config.started_field)),
+                ended=_moment(fields.get(self._config.ended_field)),
+                updated=_moment(fields.get("updated")),
+                url=f"{self._config.url}/browse/{key}",
+                source=self.source,
+                names=named(terms, text),
+            )
+        except (ChangeError, KeyError, TypeError, AttributeError):
+            raise TrackerDown(f"{self._config.url} answered with a ticket that is not Jira's") from None
+
+
+def plain(text: str) -> str:
+    """Text as wiki markup that shows just this text; addresses are left alone and become links."""
+    out, place = [], 0
+    for address in _URL.finditer(text):
+        out += [_MARKUP.sub(r"\\\g<0>", text[place : address.start()]), address[0]]
+        place = address.end()
+    return "".join(out) + _MARKUP.sub(r"\\\g<0>", text[place:])
+
+
+def _client(config: JiraConfig) -> JIRA:
+    token = config.token.get_secret_value()
+    cloud = config.flavour == "cloud"
+    client = JIRA(
+        server=config.url,
+        basic_auth=(config.email or "", token) if cloud else None,
+        token_auth=None if cloud else token,
+        options={"rest_api_version": "2"},
+        validate=False,
+        get_server_info=False,
+        max_retries=0,
+        timeout=config.timeout,
+        logging=False,
+    )
+    known: Any = client
+    # what get_server_info would have asked for: without it the library refuses Cloud's search
+    known.deploymentType = "Cloud" if cloud else "Server"
+    # add_remote_link asks for these before each link, which needs an administrator; ours never lead to another Jira
+    known._applicationlinks = []
+    return client
+
+
+def _link(jira: JIRA, key: str, target: dict[str, str], global_id: str) -> None:
+    for link in jira.remote_links(key):
+        raw = link.raw or {}
+        there = raw.get("object") or {}
+        if raw.get("globalId") == global_id and there.get("url") == target["url"]:
+            return
+    jira.add_remote_link(key, target, globalId=global_id)
+
+
+def _has_comment(jira: JIRA, key: str, marker: str) -> bool:
+    """Whether a comment carries the marker, the newest first. Cloud may give back other escapes than were sent."""
+    wanted = _ESCAPED.sub(r"\1", marker)
+    seen: set[str] = set()
+    while True:
+        page = [
+            c.raw or {}
+            for c in jira.comments(key, start_at=len(seen), max_results=_PAGE, order_by="-created")
+        ]
+        for comment in page:
+            if wanted in _ESCAPED.sub(r"\1", str(comment.get("body") or "")):
+                return True
+        fresh = {str(comment.get("id")) for comment in page} - seen
+        if not fresh:  # the end, or a server that ignores start_at and sends the same page again
+            return False
+        seen |= fresh
+
+
+def _told(refused: JIRAError, about: str) -> ChangeError:
+    status = refused.status_code or 0
+    said = " ".join(re.sub(r"<[^>]*>", " ", str(refused.text or "")).split())[:300]
+    facts = f"{about}: HTTP {status}{': ' if said else ''}{said}"
+    if status == 401:
+        return BadCredentials(facts)
+    if status == 403:
+        return NotAllowed(facts)
+    if status == 404 and about != "search":
+        return TicketUnknown(facts)
+    if status == 400 and about == "search":
+        return BadQuery(facts)
+    if status in {408, 425, 429} or status >= 500 or not status:
+        return TrackerDown(facts, retry_after=_retry_after(refused))
+    return TrackerRefused(facts)
+
+
+def _retry_after(refused: JIRAError) -> float | None:
+    headers = getattr(refused.response, "headers", None) or {}
+    told = str(headers.get("Retry-After") or "")
+    return float(told) if told.isascii() and told.isdecimal() and len(told) < 7 else None
+
+
+def _texts(value: object) -> list[str]:
+    """The strings in a field's value: text, a list, or objects that say `value` or `name`."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [text for element in value for text in _texts(element)]
+    if isinstance(value, dict):
+        return _texts(value.get("value") or value.get("name"))
+    return []
+
+
+def _moment(told: object) -> datetime | None:
+    """Jira's date or time as an aware UTC datetime; None for none, or for what cannot be read."""
+    if not isinstance(told, str) or not told:
+        return None
+    try:
+        moment = datetime.fromisoformat(told)
+        if len(told) == 10:
+            return datetime.combine(date.fromisoformat(told), time(), UTC)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _under_way(change: Change, since: datetime, until: datetime) -> bool:
+    begun = change.started is None or change.started <= until
+    return begun and (change.ended is None or change.ended >= since)
+
+
+def _telling_first(change: Change) -> tuple[bool, int, timedelta]:
+    latest = change.updated or change.started or datetime.fromtimestamp(0, UTC)
+    return "host" not in change.names, -len(change.names), datetime.max.replace(tzinfo=UTC) - latest
