@@ -1,0 +1,28 @@
+"""What every verb is handed: the neighbours, the database, the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from commands.access import Access
+from commands.inventory import Inventory
+from integrations.slack.client import SlackClient
+from storage import Database, utc_now
+
+
+@dataclass
+class Context:
+    """Built once by the composition root. `wake()` tells the printer that a message wants to be sent."""
+
+    db: Database
+    slack: SlackClient
+    inventory: Inventory
+    access: Access
+    store_dir: Path  # where artefacts are kept
+    clock: Callable[[], datetime] = utc_now
+    wake: Callable[[], None] = lambda: None
+    # Called after a panic was committed to an incident: `await hook(panic_id)`. Verbs add themselves.
+    on_panic: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
