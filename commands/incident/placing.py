@@ -1,0 +1,266 @@
+"""Which thread a panic belongs to: join an open incident, reopen a fresh one, or open a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from sqlmodel import Session, col, or_, select
+
+from commands.incident import thread
+from commands.incident.config import IncidentConfig, RoutingConfig
+from commands.incident.membership import (
+    LIVE,
+    UNKNOWN,
+    attach,
+    begin_again,
+    leave,
+    mention,
+    near,
+    others,
+    post_parent,
+    shares,
+)
+from commands.incident.wave import join_wave
+from integrations.slack.text import date, escape
+from storage import Incident, IncidentState, Panic, Silence, incident_ref, panic_ref
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a panic went. `how`: opened, joined, reopened, wave, stayed (its thread became the right one)."""
+
+    incident: Incident
+    how: str
+
+
+def place(
+    session: Session, panic: Panic, config: IncidentConfig, routing: RoutingConfig, now: datetime
+) -> Placement:
+    """Gives the panic its incident; everything is said in the caller's transaction.
+
+    A cause that nobody could read, and a deliberate crash, never share a thread with another host's: nothing says
+    that they belong together. Too many unreadable ones at once are one wave.
+    """
+    panic.silenced = any(silence_for(session, panic.host, at) for at in (now, panic.occurred_at))
+    if panic.signature_key == UNKNOWN:
+        wave = join_wave(session, panic, config, routing, now)
+        if wave is not None:
+            return Placement(wave, "wave")
+    placement = (
+        _join(session, panic, config)
+        or _reopen(session, panic, config, now)
+        or Placement(_open(session, panic, routing, now), "opened")
+    )
+    attach(session, panic, placement.incident, now)
+    _tell(session, panic, placement, config, routing, now)
+    return placement
+
+
+def silence_for(session: Session, host: str, at: datetime) -> Silence | None:
+    """The silence that covers this host at this moment, if any; a pattern may name its short name, too."""
+    active = session.exec(
+        select(Silence).where(
+            Silence.created_at <= at,
+            Silence.until > at,
+            or_(col(Silence.ended_at).is_(None), col(Silence.ended_at) > at),
+        )
+    ).all()
+    names = {host.lower(), host.lower().split(".", 1)[0]}
+    return next((s for s in active if any(fnmatchcase(n, s.pattern.lower()) for n in names)), None)
+
+
+def move(
+    session: Session, panic: Panic, config: IncidentConfig, routing: RoutingConfig, now: datetime
+) -> Placement:
+    """The panic's cause has been read (or corrected): out of the old thread, into the right one."""
+    old = session.get(Incident, panic.incident_id) if panic.incident_id else None
+    if old is not None and not old.wave:
+        alone = not others(session, old, panic)
+        stays = old.signature_key == panic.signature_key and (alone or shares(session, panic, old))
+        elsewhere = _join(session, panic, config) or _resolved_lately(session, panic, config, now)
+        if stays or (alone and elsewhere is None):
+            if alone:  # the thread itself becomes the right one
+                old.signature_key, old.title = panic.signature_key, panic.title
+                session.add(old)
+                if not stays:
+                    _link_previous(session, panic, old, now)
+            said = f"{panic_ref(panic.id)}: {escape(panic.title)}"
+            thread.note(session, old.id or 0, "read", said, panic_id=panic.id, at=now)
+            thread.show_text(session, panic, now)
+            thread.touch(session, old.id or 0)
+            return Placement(old, "stayed")
+    panic.incident_id = None
+    session.add(panic)
+    session.flush()
+    placement = place(session, panic, config, routing, now)
+    if old is not None and old.id != placement.incident.id:
+        leave(session, panic, old, placement.incident, now)
+    return placement
+
+
+def open_alone(session: Session, panic: Panic, routing: RoutingConfig, now: datetime) -> Incident:
+    """A thread of its own for a panic that a person split off."""
+    incident = _open(session, panic, routing, now, link_previous=False)
+    panic.incident_id = None
+    attach(session, panic, incident, now)
+    words = f"{escape(panic.host)} panicked: {escape(panic.title)}"
+    thread.note(session, incident.id or 0, "opened", words, panic_id=panic.id, at=now)
+    thread.show_text(session, panic, now)
+    return incident
+
+
+def _join(session: Session, panic: Panic, config: IncidentConfig) -> Placement | None:
+    candidates = session.exec(
+        select(Incident)
+        .where(
+            Incident.signature_key == panic.signature_key,
+            col(Incident.state).in_(LIVE),
+            Incident.wave == False,  # noqa: E712 - SQL
+            Incident.last_panic_at >= panic.occurred_at - config.join_window,
+        )
+        .order_by(col(Incident.id).desc())
+        .limit(50)
+    ).all()
+    for incident in candidates:
+        if shares(session, panic, incident) and near(session, incident, panic, config.join_window):
+            return Placement(incident, "joined")
+    return None
+
+
+def _resolved_lately(
+    session: Session, panic: Panic, config: IncidentConfig, now: datetime
+) -> Incident | None:
+    incident = _last_resolved(session, panic)
+    if incident is None or incident.resolved_at is None or now - incident.resolved_at > config.reopen_within:
+        return None
+    return incident
+
+
+def _reopen(session: Session, panic: Panic, config: IncidentConfig, now: datetime) -> Placement | None:
+    incident = _resolved_lately(session, panic, config, now)
+    if incident is None:
+        return None
+    incident.state = IncidentState.OPEN
+    incident.silenced = panic.silenced
+    begin_again(incident, now)
+    session.add(incident)
+    return Placement(incident, "reopened")
+
+
+def _last_resolved(session: Session, panic: Panic) -> Incident | None:
+    query = (
+        select(Incident)
+        .where(Incident.signature_key == panic.signature_key, Incident.state == IncidentState.RESOLVED)
+        .order_by(col(Incident.resolved_at).desc())
+        .limit(20)
+    )
+    for incident in session.exec(query).all():
+        if shares(session, panic, incident):
+            return incident
+    return None
+
+
+def _open(
+    session: Session, panic: Panic, routing: RoutingConfig, now: datetime, *, link_previous: bool = True
+) -> Incident:
+    incident = Incident(
+        signature_key=panic.signature_key,
+        title=panic.title,
+        channel=routing.channel_for(panic.ring, panic.criticality, panic.owner),
+        severity="critical" if panic.criticality == "critical" else "normal",
+        silenced=panic.silenced,
+        opened_at=now,
+        last_panic_at=panic.occurred_at,
+    )
+    post_parent(session, incident, now)
+    if link_previous:
+        _link_previous(session, panic, incident, now)
+    return incident
+
+
+def _link_previous(session: Session, panic: Panic, incident: Incident, now: datetime) -> None:
+    """The same signature was resolved before: both threads name the other one."""
+    previous = _last_resolved(session, panic)
+    if previous is None or previous.id == incident.id:
+        return
+    incident.previous_id = previous.id
+    session.add(incident)
+    back = f"{incident_ref(previous.id)} is back as {incident_ref(incident.id)}"
+    thread.note(session, previous.id or 0, "came_back", back, at=now)
+    thread.say(
+        session,
+        previous.id or 0,
+        f"came-back:{previous.id}:{incident.id}",
+        text=f":leftwards_arrow_with_hook: It came back: {incident_ref(incident.id)} "
+        f"on {escape(panic.host)}, {date(panic.occurred_at)}.",
+        now=now,
+    )
+    thread.touch(session, previous.id or 0)
+
+
+def _tell(
+    session: Session,
+    panic: Panic,
+    placement: Placement,
+    config: IncidentConfig,
+    routing: RoutingConfig,
+    now: datetime,
+) -> None:
+    incident, how = placement.incident, placement.how
+    incident_id = incident.id or 0
+    words = {
+        "opened": f"{escape(panic.host)} panicked: {escape(panic.title)}",
+        "joined": f"{escape(panic.host)} panicked, too ({panic_ref(panic.id)})",
+        "reopened": f"{escape(panic.host)} panicked again ({panic_ref(panic.id)}): reopened",
+    }[how]
+    thread.note(
+        session,
+        incident_id,
+        how,
+        words,
+        actor=f"host:{panic.host}",
+        panic_id=panic.id,
+        at=panic.occurred_at if how == "opened" else now,
+    )
+    if how != "opened":
+        icon = ":leftwards_arrow_with_hook: *Reopened.*" if how == "reopened" else ":heavy_plus_sign:"
+        thread.say(
+            session,
+            incident_id,
+            f"{how}:{incident_id}:{panic.id}:{int(now.timestamp())}",
+            text=f"{icon} {words}, {date(panic.occurred_at)}.",
+            now=now,
+        )
+    thread.show_text(session, panic, now)
+    mention(session, panic, incident, routing, now)
+    loops = crash_loop(session, panic, config)
+    if loops:
+        said = f"{escape(panic.host)} is in a crash loop: {loops} panics within {_hours(config)}"
+        thread.note(session, incident_id, "crash_loop", said, panic_id=panic.id, at=now)
+        thread.say(
+            session, incident_id, f"loop:{incident_id}:{panic.id}", text=f":repeat: *{said}.*", now=now
+        )
+    thread.touch(session, incident_id)
+
+
+def _hours(config: IncidentConfig) -> str:
+    minutes = int(config.crash_loop_window.total_seconds() // 60)
+    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+
+
+def crash_loop(session: Session, panic: Panic, config: IncidentConfig) -> int:
+    """How many panics this host had in the window that ends with this one, when that is a loop; else 0."""
+    since = panic.occurred_at - config.crash_loop_window
+    count = len(
+        session.exec(
+            select(Panic.id).where(
+                Panic.host == panic.host,
+                Panic.occurred_at > since,
+                Panic.occurred_at <= panic.occurred_at,
+                Panic.deliberate == False,  # noqa: E712 - SQL
+            )
+        ).all()
+    )
+    return count if count >= config.crash_loop_count else 0

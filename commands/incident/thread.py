@@ -1,0 +1,123 @@
+"""Speaking in an incident's thread. All of it inside the caller's transaction; call `context.wake()` after it.
+
+What is to be said is committed together with the fact it tells of, and said afterwards by the printer:
+a crash in between loses neither.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session, select
+
+from storage import Incident, MessageState, Panic, SlackMessage, TimelineEntry, utc_now
+
+
+def parent_key(incident_id: int) -> str:
+    return f"incident:{incident_id}"
+
+
+def say(
+    session: Session,
+    incident_id: int,
+    key: str,
+    *,
+    text: str | None = None,
+    blocks: list[dict[str, Any]] | None = None,
+    renderer: str | None = None,
+    subject_id: int | None = None,
+    file: Path | None = None,
+    file_name: str | None = None,
+    now: datetime | None = None,
+) -> SlackMessage:
+    """A reply in the thread, made once for its `key` ("triage:12"), however often this is called.
+
+    Either fixed (`text`, `blocks`), or drawn by a registered `renderer` from `subject_id`: saying it again
+    then means "it changed, edit it". A `file` (under the store directory, kept by the caller) is uploaded
+    with `text` as its comment.
+    """
+    message = session.exec(select(SlackMessage).where(SlackMessage.key == key)).first()
+    if message is not None:
+        if renderer is not None:
+            redraw(session, key)
+        return message
+    incident = session.get_one(Incident, incident_id)
+    message = SlackMessage(
+        key=key,
+        incident_id=incident_id,
+        channel=incident.channel,
+        thread_key=parent_key(incident_id),
+        renderer=renderer,
+        subject_id=subject_id,
+        payload=None if renderer else {"text": text or "", "blocks": blocks or []},
+        file_path=str(file) if file else None,
+        file_name=file_name,
+        created_at=now or utc_now(),
+        next_at=now or utc_now(),
+    )
+    session.add(message)
+    session.flush()
+    return message
+
+
+def redraw(session: Session, key: str) -> None:
+    """The message with this key is out of date: it will be drawn again. Unknown keys are no error."""
+    message = session.exec(select(SlackMessage).where(SlackMessage.key == key)).first()
+    if message is None:
+        return
+    message.wanted += 1
+    # What Slack refused is tried again with the new content: that may have been what was wrong with it.
+    if message.state is MessageState.SENT or (message.state is MessageState.FAILED and message.renderer):
+        message.state = MessageState.WAITING
+        message.next_at = utc_now()
+    session.add(message)
+
+
+def show_text(session: Session, panic: Panic, now: datetime | None = None) -> None:
+    """The panic's own text stands in the thread that the panic is in now, as it is known now."""
+    if panic.incident_id is not None:
+        key = f"text:{panic.id}:{panic.incident_id}"
+        say(session, panic.incident_id, key, renderer="panic_text", subject_id=panic.id, now=now)
+
+
+def touch(session: Session, incident_id: int) -> None:
+    """Facts of the incident changed: its parent message is edited in place."""
+    redraw(session, parent_key(incident_id))
+
+
+def note(
+    session: Session,
+    incident_id: int,
+    verb: str,
+    text: str,
+    *,
+    actor: str = "panicroom",
+    panic_id: int | None = None,
+    at: datetime | None = None,
+) -> TimelineEntry:
+    """A line in the incident's timeline. `text` is mrkdwn: escape what strangers wrote."""
+    entry = TimelineEntry(
+        incident_id=incident_id, panic_id=panic_id, verb=verb, text=text, actor=actor, at=at or utc_now()
+    )
+    session.add(entry)
+    return entry
+
+
+def incident_of(session: Session, panic_id: int) -> Incident | None:
+    """The incident that a panic belongs to, or None when there is no such panic or it has none."""
+    panic = session.get(Panic, panic_id)
+    return session.get(Incident, panic.incident_id) if panic is not None and panic.incident_id else None
+
+
+def panic_in_thread(session: Session, channel: str, thread_ts: str) -> Panic | None:
+    """The newest panic of the incident whose thread this is: what `@panicroom triage` in a thread means."""
+    parent = session.exec(
+        select(SlackMessage).where(SlackMessage.channel == channel, SlackMessage.ts == thread_ts)
+    ).first()
+    if parent is None or parent.incident_id is None:
+        return None
+    return session.exec(
+        select(Panic).where(Panic.incident_id == parent.incident_id).order_by(Panic.id.desc())  # type: ignore[union-attr]
+    ).first()

@@ -1,0 +1,61 @@
+"""Small phrases that several messages share. Plain functions of plain data."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from integrations.slack.text import code, escape
+from storage import DumpState, Panic
+
+_DUMP_WORDS = {
+    DumpState.UNKNOWN: "not looked for yet",
+    DumpState.NONE: ":warning: none found",
+    DumpState.EMPTY: ":warning: empty (0 bytes)",
+    DumpState.INCOMPLETE: ":warning: incomplete",
+    DumpState.UNVERIFIED: "there, content not verified",
+    DumpState.COMPLETE: ":white_check_mark: complete",
+}
+
+
+def span(seconds: float | timedelta | None) -> str:
+    """`12 d 4 h`, `5 min 3 s`, `42 s`; the two largest units."""
+    if seconds is None:
+        return "unknown"
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    left = max(0, int(seconds))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def size(count: int | None) -> str:
+    """`312 MB`, in powers of ten as disks are sold and `df -H` prints."""
+    if count is None:
+        return ""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1000
+    return ""
+
+
+def dump_line(panic: Panic) -> str:
+    words = [f"Dump: {_DUMP_WORDS[panic.dump_state]}"]
+    if panic.dump_size:
+        words.append(size(panic.dump_size))
+    if panic.dump_path:
+        words.append(code(panic.dump_path))
+    if panic.dump_note:
+        words.append(escape(panic.dump_note[:200]))
+    return " · ".join(words)
+
+
+def listing(names: list[str], limit: int = 5) -> str:
+    """`a, b, c and 7 more`, escaped."""
+    shown = ", ".join(escape(n) for n in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
