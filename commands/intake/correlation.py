@@ -1,0 +1,163 @@
+"""One panic, many witnesses: which panic does this report tell of?
+
+A panic is keyed on host and crashed boot: the boot's id when both know it, else the boot's start (time of death
+minus printk time, ±120 s). A report that does not say when is the same panic when it brings the very same lines,
+and one with neither (no readable text, no boot id) only when it died at about the same time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, select
+
+from commands.intake.reading import Reading
+from commands.inventory import HostEntry
+from storage import DumpState, Host, Panic, Signature
+
+BOOT_START_TOLERANCE = timedelta(seconds=120)
+SAME_DEATH = timedelta(seconds=120)
+_LOOK_BACK = timedelta(days=2)
+_DUMP_RANK = {
+    DumpState.UNKNOWN: 0,
+    DumpState.NONE: 1,
+    DumpState.UNVERIFIED: 2,
+    DumpState.EMPTY: 3,
+    DumpState.INCOMPLETE: 3,
+    DumpState.COMPLETE: 4,
+}
+
+
+def find_panic(
+    session: Session, reading: Reading, same_boot: timedelta = BOOT_START_TOLERANCE
+) -> Panic | None:
+    """The panic this reading is another witness of, or None for a new one."""
+    candidates = session.exec(
+        select(Panic)
+        .where(Panic.host == reading.host, col(Panic.occurred_at) > reading.occurred_at - _LOOK_BACK)
+        .order_by(col(Panic.id).desc())
+        .limit(50)
+    ).all()
+    if reading.boot_id is not None:
+        known = session.exec(
+            select(Panic).where(Panic.host == reading.host, Panic.boot_id == reading.boot_id)
+        ).first()
+        if known is not None:
+            return known
+    for panic in candidates:
+        if panic.boot_id is not None and reading.boot_id is not None:
+            continue  # both know their boot, and it is another one
+        if panic.boot_started_at is not None and reading.boot_started_at is not None:
+            if abs(panic.boot_started_at - reading.boot_started_at) <= same_boot:
+                return panic
+            continue
+        if _same_words(panic, reading):
+            return panic
+        if abs(panic.occurred_at - reading.occurred_at) <= SAME_DEATH and not _contradicts(panic, reading):
+            return panic
+    return None
+
+
+def _contradicts(panic: Panic, reading: Reading) -> bool:
+    """Two different crashes, both readable, are not one panic only because they are near in time."""
+    both_read = panic.kind != "unknown" and reading.crash.crash
+    return both_read and panic.signature_key != reading.crash.signature.key
+
+
+def _same_words(panic: Panic, reading: Reading) -> bool:
+    """The very lines of one crash, told again by somebody who does not know when it was. Printk's microseconds do
+    not come out alike twice; lines without them may."""
+    return reading.crash.uptime is not None and panic.crash_lines == _lines(reading) != ""
+
+
+def _lines(reading: Reading) -> str:
+    return "\n".join(reading.crash.lines)[:200_000] if reading.crash.crash else ""
+
+
+def new_panic(reading: Reading, entry: HostEntry | None, *, now: datetime) -> Panic:
+    panic = Panic(
+        host=reading.host,
+        ring=entry.ring if entry else None,
+        hardware=(entry.hardware if entry else None) or reading.hardware or reading.crash.hardware,
+        criticality=entry.criticality if entry else "normal",
+        owner=entry.owner if entry else None,
+        occurred_at=reading.occurred_at,
+        reported_at=now,
+        title="cause unknown: no crash text",
+        signature_key="unknown",
+    )
+    add_facts(panic, reading)
+    return panic
+
+
+def add_facts(panic: Panic, reading: Reading) -> bool:
+    """What this witness knows and the panic did not. True when the panic's cause was read (anew).
+
+    A person's reclassification is not overruled; a readable crash replaces an unreadable one, and one with
+    its head replaces one whose head was lost.
+    """
+    crash = reading.crash
+    panic.boot_id = panic.boot_id or reading.boot_id
+    panic.boot_started_at = panic.boot_started_at or reading.boot_started_at
+    panic.hardware = panic.hardware or reading.hardware or crash.hardware
+    panic.running_kernel = reading.running_kernel or panic.running_kernel
+    panic.down_since = panic.down_since or reading.down_since
+    panic.back_at = reading.back_at or panic.back_at
+    if _DUMP_RANK[reading.dump_state] > _DUMP_RANK[panic.dump_state]:
+        panic.dump_state = reading.dump_state
+        panic.dump_path = reading.dump_path or panic.dump_path
+        panic.dump_size = reading.dump_size if reading.dump_size is not None else panic.dump_size
+    panic.kernel = panic.kernel or reading.kernel
+    better = crash.crash and (panic.kind == "unknown" or (panic.head_lost and not crash.head_lost))
+    if len(reading.text) > len(panic.text) and (better or not crash.crash or panic.kind == "unknown"):
+        panic.text = reading.text
+    if not better or panic.reclassified:
+        return False
+    panic.kind = str(crash.kind)
+    panic.title = crash.title[:400]
+    panic.signature_key = crash.signature.key[:300]
+    panic.function, panic.module = crash.function, crash.module
+    panic.frames = [f.function for f in crash.frames][:32]
+    panic.taint = list(crash.taint)
+    panic.process = crash.process
+    panic.kernel = crash.kernel or panic.kernel
+    panic.kernel_build = crash.kernel_build
+    panic.arch = crash.arch
+    panic.uptime_seconds = crash.uptime
+    panic.deliberate, panic.head_lost = crash.deliberate, crash.head_lost
+    panic.crash_lines = _lines(reading)
+    panic.text = reading.text
+    if reading.occurred_at_certain:
+        panic.occurred_at = reading.occurred_at
+    return True
+
+
+def remember_signature(session: Session, panic: Panic, title: str) -> None:
+    """The signature's first and last sight. The unknown has no signature to remember."""
+    if panic.signature_key == "unknown":
+        return
+    known = session.get(Signature, panic.signature_key)
+    if known is None:
+        session.add(
+            Signature(
+                key=panic.signature_key,
+                kind=panic.kind,
+                title=title[:400],
+                first_seen=panic.occurred_at,
+                last_seen=panic.occurred_at,
+            )
+        )
+    else:
+        known.first_seen = min(known.first_seen, panic.occurred_at)
+        known.last_seen = max(known.last_seen, panic.occurred_at)
+        session.add(known)
+    session.flush()
+
+
+def remember_host(session: Session, name: str, entry: HostEntry | None, panic: Panic) -> None:
+    host = session.exec(select(Host).where(Host.name == name)).first() or Host(name=name)
+    if entry is not None:
+        host.address, host.ring, host.owner = entry.address or entry.name, entry.ring, entry.owner
+        host.criticality, host.in_inventory = entry.criticality, True
+    host.hardware = (entry.hardware if entry else None) or panic.hardware or host.hardware
+    session.add(host)
