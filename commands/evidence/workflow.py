@@ -1,0 +1,340 @@
+"""The evidence bundle, as a durable workflow: collect, pack twice (whole and redacted), tell in the thread."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dbos import DBOS
+from sqlmodel import Session, col, select
+
+from commands.evidence.collection import Collector, json_bytes
+from commands.evidence.contents import Entry, EvidenceConfig, bundle_list, make_archive, manifest_bytes
+from commands.evidence.redaction import Redactor
+from commands.hosts import runs
+from commands.hosts.crashdump import panic_columns, size_words
+from commands.hosts.desk import HostDesk, StepFinding
+from commands.hosts.family import family_of, read_os_release
+from commands.hosts.visits import Visit, Visits
+from commands.incident import thread
+from integrations.slack.text import code
+from integrations.stores import LocalStore, StoreError
+from storage import Artefact, ChangeLink, Panic, RunbookRun, StepResult, panic_ref
+
+if TYPE_CHECKING:
+    from commands.context import Context
+
+_TITLES = (
+    ("crash", "Crash directory and dmesg of the crash"),
+    ("journals", "Journals of the boots"),
+    ("system", "System, packages, kdump"),
+    ("record", "Panic and change records"),
+    ("bundle", "Bundle and manifest"),
+)
+_WHAT_COMES = {
+    "crash": "dmesg-crash.txt",
+    "journals": "journal-crashed.txt",
+    "system": "system",
+    "record": "panic.json",
+}
+
+
+@DBOS.dbos_class("EvidenceDesk")
+class EvidenceDesk(HostDesk):
+    """Collects evidence. `name` is what its workflows are recovered by: the same at every start."""
+
+    kind: ClassVar[str] = "evidence"
+    renderer: ClassVar[str] = "evidence_run"
+
+    def __init__(
+        self,
+        context: Context,
+        visits: Visits,
+        store: LocalStore,
+        config: EvidenceConfig | None = None,
+        *,
+        name: str = "evidence",
+    ) -> None:
+        self.config = config or EvidenceConfig()
+        self.store = store
+        super().__init__(context, visits, self.config.patience, name=name)
+
+    def steps(self) -> Sequence[tuple[str, str]]:
+        return _TITLES
+
+    @DBOS.workflow(name="evidence.run")
+    async def run(self, run_id: int) -> str:
+        return await self.work(run_id)
+
+    async def launch(self, run_id: int) -> Any:
+        return await DBOS.start_workflow_async(self.run, run_id)
+
+    async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
+        panic = await self.context.db.read(lambda s: s.get_one(Panic, visit.panic_id))
+        collector = Collector(self.store, _folder(panic, visit.run_id), visit, self.config)
+        try:
+            return await self._perform(collector, name, panic)
+        except StoreError as error:
+            return StepFinding("failed", (("failed", str(error)),))
+
+    async def _perform(self, collector: Collector, name: str, panic: Panic) -> StepFinding:
+        if name == "crash":
+            return await self._crash(collector, panic)
+        if name == "journals":
+            return await self._journals(collector, panic)
+        if name == "system":
+            return await self._system(collector)
+        if name == "record":
+            return await self._record_of(collector, panic)
+        return await self._bundle(collector.visit.run_id, panic)
+
+    # -- collecting -------------------------------------------------------------------------------------
+
+    async def _crash(self, collector: Collector, panic: Panic) -> StepFinding:
+        report, vmcore = await collector.crash(panic)
+        lines = _told(collector.entries)
+        path = f", {vmcore['path']}, {size_words(int(vmcore['size']))}" if vmcore.get("path") else ""
+        state = "ok" if vmcore["state"] == "complete" else "warn"
+        lines.append((state, f"vmcore: {vmcore['state']}{path} (it stays on the host: it holds memory)"))
+        return _finding(lines, collector, {"vmcore": vmcore}, panic_columns(report))
+
+    async def _journals(self, collector: Collector, panic: Panic) -> StepFinding:
+        choice = await collector.journals(panic)
+        chosen = {
+            "crashed": choice.boot.index if choice.boot else None,
+            "crashed_boot_id": choice.boot.boot_id if choice.boot else None,
+            "capture": choice.capture.index if choice.capture else None,
+            "reason": choice.reason,
+        }
+        lines = [
+            ("ok" if choice.boot else "warn", f"the boot that crashed: {choice.reason}"),
+            *_told(collector.entries),
+        ]
+        return _finding(lines, collector, {"boots": chosen})
+
+    async def _system(self, collector: Collector) -> StepFinding:
+        everywhere = bundle_list().of(None)
+        first = next(f for f in everywhere if f.name == "os-release.txt")
+        done = await collector.command(first)
+        family = family_of(read_os_release(done.text))
+        await collector.all([f for f in bundle_list().of(family) if f is not first])
+        collector.entries.sort(key=lambda e: e.file)
+        return _finding(_told(collector.entries), collector, {"family": family})
+
+    async def _record_of(self, collector: Collector, panic: Panic) -> StepFinding:
+        """What the bot itself knows: the panic as it was read, the text as it came, the change tickets."""
+        tickets = await self.context.db.read(
+            lambda s: list(
+                s.exec(
+                    select(ChangeLink).where(ChangeLink.panic_id == panic.id).order_by(col(ChangeLink.key))
+                )
+            )
+        )
+        known = panic.model_dump(mode="json", exclude={"text", "crash_lines"})
+        await collector.keep("panic.json", json_bytes(known), note="what Panicroom knows of this panic")
+        if panic.text:
+            text = panic.text.encode("utf-8", "replace")
+            await collector.keep("panic-text.txt", text, note="the text as it was reported")
+        linked = [t for t in tickets if t.state != "removed"]
+        rows = [t.model_dump(mode="json", exclude={"attempts", "next_at", "told_at"}) for t in linked]
+        note = "the change tickets linked to this panic" if rows else "no change ticket was linked"
+        await collector.keep("change-tickets.json", json_bytes(rows), note=note)
+        lines = _told(collector.entries)
+        lines.append(("ok", f"change tickets: {', '.join(t.key for t in linked) or 'none linked'}"))
+        return _finding(lines, collector, {})
+
+    # -- packing ----------------------------------------------------------------------------------------
+
+    async def _bundle(self, run_id: int, panic: Panic) -> StepFinding:
+        run, steps = await self.context.db.read(
+            lambda s: (s.get_one(RunbookRun, run_id), runs.steps_of(s, run_id))
+        )
+        entries = _entries(steps)
+        files = await asyncio.to_thread(self._files, _folder(panic, run_id), entries)
+        base = _manifest(run, panic, self.visits.host_of(panic).spoken, steps)
+        whole, told, counts = await asyncio.to_thread(self._pack, run, panic, base, entries, files)
+        await self.context.db.write(lambda s: _keep_artefact(s, panic, run_id, "bundle", whole))
+        if told is not whole:
+            await self.context.db.write(lambda s: _keep_artefact(s, panic, run_id, "bundle-redacted", told))
+        failed = [e for e in entries if e.error is not None]
+        lines = [
+            ("ok", f"{len(files)} files, {size_words(told[2])} packed, sha256 {told[1]}"),
+            ("ok", _words_of(counts) if self.config.redact else "not redacted, by the settings"),
+        ]
+        if failed:
+            names = ", ".join(e.file for e in failed[:6])
+            lines.append(
+                ("warn", f"{len(failed)} could not be collected whole (the manifest says why): {names}")
+            )
+        facts = {
+            "path": told[0],
+            "sha256": told[1],
+            "size": told[2],
+            "redactions": counts,
+            "failed": len(failed),
+        }
+        return StepFinding("warn" if failed else "ok", tuple(lines), facts)
+
+    def _files(self, folder: tuple[str, ...], entries: Sequence[Entry]) -> dict[str, bytes]:
+        return {e.file: self.store.read("/".join((*folder, e.file))) for e in entries if e.sha256 is not None}
+
+    def _pack(
+        self,
+        run: RunbookRun,
+        panic: Panic,
+        base: Mapping[str, Any],
+        entries: Sequence[Entry],
+        files: Mapping[str, bytes],
+    ) -> tuple[tuple[str, str, int], tuple[str, str, int], dict[str, int]]:
+        """The bundle with everything, and the one for Slack: each as (path in the store, sha256, size)."""
+        ref, stamp = panic_ref(panic.id), int(run.asked_at.timestamp())
+        manifest = {**base, "redacted": False, "files": [e.model_dump() for e in entries]}
+        whole = self._put(ref, run, "", {**files, "manifest.json": manifest_bytes(manifest)}, stamp)
+        if not self.config.redact:
+            return whole, whole, {}
+        redactor = Redactor()
+        cleaned = {name: redactor.redact_bytes(files[name]) for name in sorted(files)}
+        told = []
+        for entry in entries:
+            record = entry.model_dump()
+            if entry.file in cleaned:
+                data = cleaned[entry.file]
+                record |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+                record |= {"original_sha256": entry.sha256, "original_size": entry.size}
+            if entry.error is not None:
+                record["error"] = redactor.redact(entry.error)
+            told.append(record)
+        counts = dict(sorted(redactor.counts.items()))
+        manifest = {
+            **base,
+            "redacted": True,
+            "redactions": counts,
+            "original_bundle": {"sha256": whole[1], "size": whole[2]},
+            "files": told,
+        }
+        return (
+            whole,
+            self._put(ref, run, "-redacted", {**cleaned, "manifest.json": manifest_bytes(manifest)}, stamp),
+            counts,
+        )
+
+    def _put(
+        self, ref: str, run: RunbookRun, suffix: str, files: Mapping[str, bytes], stamp: int
+    ) -> tuple[str, str, int]:
+        archive = make_archive(f"{ref}-evidence", files, stamp)
+        kept = self.store.put((ref, f"{ref}-evidence-{run.id}{suffix}.tar.gz"), archive)
+        return kept.path, kept.sha256, kept.size
+
+    async def conclude(self, run_id: int) -> None:
+        """The bundle goes into the thread; the loose files, which are in it, are removed."""
+        now = self.context.clock()
+
+        def write(session: Session) -> tuple[Panic, bool]:
+            run = session.get_one(RunbookRun, run_id)
+            panic = session.get_one(Panic, run.panic_id)
+            incident = runs.incident_of(session, panic)
+            step = next(s for s in runs.steps_of(session, run_id) if s.name == "bundle")
+            path = step.facts.get("path")
+            if incident is not None and incident.id is not None and path:
+                # Relative to the store directory, as the printer takes it.
+                ref = panic_ref(panic.id)
+                words = f"Evidence of {ref} ({code(panic.host)}): `manifest.json` in it lists every file and command."
+                thread.say(
+                    session, incident.id, f"evidence-file:{run_id}", text=words,
+                    file=Path(str(path)), file_name=f"{ref}-evidence.tar.gz", now=now,
+                )  # fmt: skip
+            return panic, bool(path)
+
+        panic, packed = await self.context.db.write(write)
+        self.context.wake()
+        if packed:
+            await asyncio.to_thread(self.store.remove_folder, _folder(panic, run_id))
+
+
+def _folder(panic: Panic, run_id: int) -> tuple[str, ...]:
+    return (panic_ref(panic.id), f"evidence-{run_id}")
+
+
+def _finding(
+    lines: Sequence[tuple[str, str]],
+    collector: Collector,
+    facts: Mapping[str, Any],
+    panic: Mapping[str, Any] | None = None,
+) -> StepFinding:
+    state = "warn" if any(s != "ok" for s, _ in lines) else "ok"
+    entries = [e.model_dump() for e in collector.entries]
+    return StepFinding(state, tuple(lines), {**facts, "entries": entries}, panic=panic or {})
+
+
+def _told(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """One line for what came, one for each file that did not."""
+    whole = [e for e in entries if e.error is None]
+    lines = []
+    if whole:
+        size = size_words(sum(e.size or 0 for e in whole))
+        shown = ", ".join(e.file for e in whole) if len(whole) <= 4 else f"{len(whole)} files"
+        lines.append(("ok", f"{shown} ({size})"))
+    lines += [("warn", f"{e.file}: {e.error}") for e in entries if e.error is not None][:8]
+    return lines
+
+
+def _entries(steps: Sequence[StepResult]) -> list[Entry]:
+    """All entries, sorted. A step that was given up has none of its own and is one entry with its error."""
+    found = []
+    for step in steps:
+        if step.name == "bundle":
+            continue
+        rows = (step.facts or {}).get("entries")
+        if rows is None:
+            found.append(
+                Entry(file=_WHAT_COMES[step.name], error=f"not collected: {step.summary or step.state}"[:400])
+            )
+            continue
+        found += [Entry.model_validate(row) for row in rows]
+    return sorted(found, key=lambda e: (e.file, e.command or ""))
+
+
+def _manifest(run: RunbookRun, panic: Panic, host: str, steps: Sequence[StepResult]) -> dict[str, Any]:
+    """What both manifests say. No time of packing: the same files make the same bundle, also after a crash."""
+    facts: dict[str, Any] = {}
+    for step in steps:
+        facts |= {k: v for k, v in (step.facts or {}).items() if k in ("vmcore", "boots")}
+    last = max((s.finished_at for s in steps if s.finished_at is not None), default=None)
+    return {
+        "panic": panic_ref(panic.id),
+        "title": panic.title,
+        "host": host,
+        "asked_by": run.asked_by,
+        "asked_at": run.asked_at.isoformat(),
+        "collected_at": last.isoformat() if last is not None else None,
+        "run": run.workflow_id,
+        "vmcore": facts.get("vmcore"),
+        "boots": facts.get("boots"),
+        "format": 1,
+    }
+
+
+def _keep_artefact(
+    session: Session, panic: Panic, run_id: int, kind: str, made: tuple[str, str, int]
+) -> None:
+    path, sha256, size = made
+    row = session.exec(select(Artefact).where(Artefact.run_id == run_id, Artefact.kind == kind)).first()
+    row = row or Artefact(
+        panic_id=panic.id or 0, run_id=run_id, kind=kind, name="", sha256="", size=0, path=""
+    )
+    row.name, row.sha256, row.size, row.path = path.rsplit("/", 1)[-1], sha256, size, path
+    session.add(row)
+
+
+def _words_of(counts: Mapping[str, int]) -> str:
+    names = {
+        "mac": "hardware addresses",
+        "ip": "network addresses",
+        "serial": "serial numbers",
+        "uuid": "UUIDs",
+    }
+    told = ", ".join(f"{n} {names.get(sort, sort + 's')}" for sort, n in counts.items() if n)
+    return f"redacted for Slack: {told}" if told else "redacted for Slack: nothing had to be"

@@ -1,0 +1,204 @@
+"""Runs on hosts as rows: begun once for a request, told in one message, finished or cancelled.
+
+All functions work inside the caller's transaction; call `context.wake()` after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from commands.errors import Impossible, NotFound
+from commands.hosts.patience import Patience
+from commands.incident import thread
+from storage import Incident, Panic, RunbookRun, RunState, SlackMessage, StepResult, panic_ref
+
+ACTIVE = (RunState.WAITING, RunState.RUNNING)
+FINISHED_STEPS = ("ok", "warn", "failed", "skipped")
+
+
+class AlreadyRunning(Impossible):
+    """One is running already. Wait for it, or cancel it."""
+
+    def __init__(self, run: RunbookRun) -> None:
+        self.run_id = run.id or 0
+        self.kind = run.kind
+        super().__init__(f"a {run.kind} run of {panic_ref(run.panic_id)} is under way.")
+
+
+def message_key(run: RunbookRun) -> str:
+    return f"{run.kind}:{run.id}"
+
+
+def begin(
+    session: Session,
+    *,
+    kind: str,
+    panic: Panic,
+    asked_by: str,
+    request_id: str,
+    steps: Iterable[tuple[str, str]],
+    renderer: str,
+    patience: Patience,
+    now: datetime,
+) -> tuple[RunbookRun, bool]:
+    """The run for this request, and whether it is new. Its message is said in the panic's thread.
+
+    The same request (worked on again after a restart) finds its own run. Raises AlreadyRunning when another
+    run of that kind and panic is under way.
+    """
+    digest = hashlib.blake2s(request_id.encode(), digest_size=6).hexdigest()
+    workflow_id = f"{kind}:{panic_ref(panic.id)}:{digest}"
+    known = session.exec(select(RunbookRun).where(RunbookRun.workflow_id == workflow_id)).first()
+    if known is not None:
+        return known, False
+    active = active_runs(session, panic_id=panic.id, kind=kind)
+    if active:
+        raise AlreadyRunning(active[0])
+    assert panic.id is not None
+    run = RunbookRun(
+        kind=kind,
+        panic_id=panic.id,
+        workflow_id=workflow_id,
+        state=RunState.WAITING,
+        asked_by=asked_by,
+        asked_at=now,
+        give_up_at=now + timedelta(seconds=patience.give_up_after),
+    )
+    session.add(run)
+    session.flush()
+    assert run.id is not None
+    for position, (name, title) in enumerate(steps):
+        session.add(StepResult(run_id=run.id, position=position, name=name, title=title))
+    incident = incident_of(session, panic)
+    if incident is not None and incident.id is not None:
+        thread.say(session, incident.id, message_key(run), renderer=renderer, subject_id=run.id, now=now)
+        thread.note(
+            session, incident.id, kind, f"{kind} of {panic_ref(panic.id)} started",
+            actor=asked_by, panic_id=panic.id, at=now,
+        )  # fmt: skip
+        thread.touch(session, incident.id)
+    return run, True
+
+
+def active_runs(
+    session: Session, *, panic_id: int | None = None, kind: str | None = None
+) -> list[RunbookRun]:
+    query = select(RunbookRun).where(col(RunbookRun.state).in_(ACTIVE)).order_by(col(RunbookRun.id))
+    if panic_id is not None:
+        query = query.where(RunbookRun.panic_id == panic_id)
+    if kind is not None:
+        query = query.where(RunbookRun.kind == kind)
+    return list(session.exec(query))
+
+
+def steps_of(session: Session, run_id: int) -> list[StepResult]:
+    query = select(StepResult).where(StepResult.run_id == run_id).order_by(col(StepResult.position))
+    return list(session.exec(query))
+
+
+def facts_of(session: Session, run_id: int) -> dict[str, Any]:
+    """The facts of all finished steps, later steps over earlier ones."""
+    merged: dict[str, Any] = {}
+    for step in steps_of(session, run_id):
+        merged.update(step.facts or {})
+    return merged
+
+
+def change(session: Session, run_id: int, **values: Any) -> RunbookRun:
+    """Set columns of a run and have its message drawn again."""
+    run = session.get_one(RunbookRun, run_id)
+    for name, value in values.items():
+        setattr(run, name, value)
+    session.add(run)
+    thread.redraw(session, message_key(run))
+    return run
+
+
+def step_begins(session: Session, run_id: int, name: str, now: datetime) -> StepResult:
+    step = session.exec(select(StepResult).where(StepResult.run_id == run_id, StepResult.name == name)).one()
+    if step.state not in FINISHED_STEPS:
+        step.state = "running"
+        step.started_at = now
+        session.add(step)
+        change(session, run_id)
+    return step
+
+
+def step_ends(
+    session: Session,
+    run_id: int,
+    name: str,
+    *,
+    state: str,
+    summary: str,
+    facts: Mapping[str, Any],
+    outputs: Sequence[Mapping[str, Any]],
+    now: datetime,
+) -> None:
+    step = session.exec(select(StepResult).where(StepResult.run_id == run_id, StepResult.name == name)).one()
+    step.state = state
+    step.summary = summary
+    step.facts = dict(facts)
+    step.outputs = [dict(o) for o in outputs]
+    step.finished_at = now
+    session.add(step)
+    run = change(session, run_id)
+    incident = incident_of(session, session.get_one(Panic, run.panic_id))
+    if incident is not None and incident.id is not None:
+        thread.touch(session, incident.id)  # it counts the runbook's steps
+
+
+def finish(session: Session, run_id: int, state: RunState, note: str, now: datetime) -> RunbookRun | None:
+    """End a run; None when it had ended before. Steps that never ran are told as skipped."""
+    run = session.get_one(RunbookRun, run_id)
+    if run.state not in ACTIVE:
+        return None
+    change(session, run_id, state=state, finished_at=now, note=note, next_try_at=None)
+    for step in steps_of(session, run_id):
+        if step.state not in FINISHED_STEPS:
+            step.state, step.finished_at = "skipped", now
+            session.add(step)
+    panic = session.get_one(Panic, run.panic_id)
+    incident = incident_of(session, panic)
+    if incident is not None and incident.id is not None:
+        thread.note(
+            session, incident.id, run.kind, f"{run.kind} of {panic_ref(panic.id)} {state.value}",
+            actor=run.cancelled_by or run.asked_by, panic_id=panic.id, at=now,
+        )  # fmt: skip
+        thread.touch(session, incident.id)
+    return run
+
+
+def cancel(
+    session: Session, panic_id: int, by: str, now: datetime, kind: str | None = None
+) -> list[RunbookRun]:
+    """Cancel what runs for a panic. Raises NotFound when nothing does."""
+    active = active_runs(session, panic_id=panic_id, kind=kind)
+    if not active:
+        what = f"no {kind} run" if kind else "nothing"
+        raise NotFound(f"{what} is under way for {panic_ref(panic_id)}.")
+    for run in active:
+        assert run.id is not None
+        run.cancelled_by = by
+        finish(session, run.id, RunState.CANCELLED, "", now)
+    return active
+
+
+def where_told(session: Session, run_id: int) -> tuple[str, str] | None:
+    """(channel, ts) of the run's message once it stands in Slack."""
+    run = session.get_one(RunbookRun, run_id)
+    message = session.exec(select(SlackMessage).where(SlackMessage.key == message_key(run))).first()
+    return (message.channel, message.ts) if message is not None and message.ts else None
+
+
+def incident_of(session: Session, panic: Panic) -> Incident | None:
+    """The incident in whose thread a panic is told; a merged one leads to where it lives on."""
+    incident = session.get(Incident, panic.incident_id) if panic.incident_id else None
+    while incident is not None and incident.merged_into_id is not None:
+        incident = session.get(Incident, incident.merged_into_id)
+    return incident

@@ -1,0 +1,140 @@
+"""Visits: one connection a run, and one audit row a command."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from integrations.ssh import CommandResult, SshClient, SshError, SshHost, SshSession
+from storage import AuditEntry, Panic, RunbookRun, panic_ref
+
+if TYPE_CHECKING:
+    from commands.context import Context
+
+log = structlog.get_logger(__name__)
+_KEPT = 32 * 1024  # characters of one output kept with a step
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A run on a host: who asked, for which panic, where."""
+
+    run_id: int
+    panic_id: int
+    kind: str
+    asked_by: str
+    host: SshHost
+    session: SshSession
+    visits: Visits
+
+    async def run(
+        self, argv: Sequence[str], *, timeout: float | None = None, cap: int | None = None
+    ) -> CommandResult:
+        """Run a command and write its audit row. Raises ConnectionLost (audited as well)."""
+        try:
+            done = await self.session.run(argv, timeout=timeout, cap=cap)
+        except SshError as error:
+            await self.visits.audit(self, shlex.join(argv), "lost", str(error))
+            raise
+        detail = f"{done.outcome}, {len(done.stdout)} bytes, {done.seconds:.2f} s"
+        outcome = "done" if done.exit_status == 0 and not done.timed_out else "failed"
+        await self.visits.audit(self, shlex.join(argv), outcome, detail)
+        return done
+
+    async def help(self, *words: str, timeout: float | None = None, cap: int | None = None) -> CommandResult:
+        """Ask the root-owned helper: `list`, `read REL`, `head REL N`, `tail REL N`, `bytes REL OFFSET LENGTH`."""
+        return await self.run((*self.visits.ssh.config.helper, *words), timeout=timeout, cap=cap)
+
+
+class Visits:
+    """The open connections, by run. One for all desks, so that cancelling a run ends what it does on the host."""
+
+    def __init__(self, context: Context, ssh: SshClient) -> None:
+        self.context = context
+        self.ssh = ssh
+        self._open: dict[int, SshSession] = {}
+
+    def host_of(self, panic: Panic) -> SshHost:
+        """Where a panic's host is reached: as the inventory says, or by its own name."""
+        entry = self.context.inventory.find(panic.host)
+        if entry is None:
+            return SshHost(panic.host)
+        address = entry.address if not entry.is_pattern else None
+        return SshHost(panic.host, address, entry.port, entry.user, entry.jump)
+
+    async def begin(self, run_id: int) -> Visit:
+        """The visit of a run, on its open connection or a new one. Raises an SshError."""
+        run, panic = await self.context.db.read(
+            lambda s: ((r := s.get_one(RunbookRun, run_id)), s.get_one(Panic, r.panic_id))
+        )
+        host = self.host_of(panic)
+        session = self._open.get(run_id)
+        if session is None or not session.is_open:
+            session = await self._connect(run, panic, host)
+        return Visit(run_id, run.panic_id, run.kind, run.asked_by, host, session, self)
+
+    async def _connect(self, run: RunbookRun, panic: Panic, host: SshHost) -> SshSession:
+        try:
+            session = await self.ssh.open(host)
+        except SshError as error:
+            if error.permanent:
+                await self._write(
+                    run.asked_by, "host.connect", host.spoken, "refused", f"{panic_ref(panic.id)}: {error}"
+                )
+            raise
+        await self._write(
+            run.asked_by, "host.connect", host.spoken, "done", f"{panic_ref(panic.id)} {run.kind}"
+        )
+        assert run.id is not None
+        self._open[run.id] = session
+        return session
+
+    def end(self, run_id: int) -> None:
+        """Close a run's connection; a command that is under way on it fails."""
+        session = self._open.pop(run_id, None)
+        if session is not None:
+            session.close()
+
+    async def close(self) -> None:
+        """Close every connection, at the bot's end."""
+        for run_id in list(self._open):
+            self.end(run_id)
+        await asyncio.to_thread(self.ssh.close)
+
+    async def audit(self, visit: Visit, command: str, outcome: str, detail: str) -> None:
+        where = f"{panic_ref(visit.panic_id)} {visit.kind}"
+        await self._write(
+            visit.asked_by, "host.command", f"{visit.host.name}: {command}", outcome, f"{where}: {detail}"
+        )
+
+    async def _write(self, actor: str, verb: str, subject: str, outcome: str, detail: str) -> None:
+        entry = AuditEntry(
+            at=self.context.clock(),
+            actor=actor,
+            verb=verb,
+            subject=subject[:300],
+            outcome=outcome,
+            detail=detail[:2000],
+        )
+        await self.context.db.write(lambda s: s.add(entry))
+
+
+def kept_output(done: CommandResult, *, binary: bool = False) -> dict[str, Any]:
+    """An output as a step keeps it: bounded, as text; of binary data only its size."""
+    text = f"({len(done.stdout)} bytes)" if binary else done.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    if len(text) > _KEPT:
+        text = f"{text[: _KEPT // 2]}\n… {len(text) - _KEPT} characters left out …\n{text[-_KEPT // 2 :]}"
+    return {
+        "command": shlex.join(done.argv),
+        "exit": done.exit_status,
+        "outcome": done.outcome,
+        "stdout": text,
+        "stderr": done.stderr.decode("utf-8", "replace").replace("\x00", "")[:4000],
+        "seconds": round(done.seconds, 3),
+        "at": done.started_at.isoformat(),
+    }

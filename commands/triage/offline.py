@@ -1,0 +1,94 @@
+"""Step "What offline analysis needs": the debuginfo's name, whether it is there, and room for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from commands.hosts.crashdump import size_words
+from commands.hosts.desk import StepFinding
+from commands.triage.answers import Answers
+from commands.triage.disks import holding, read_df
+from commands.triage.identity import worst
+from storage import DumpState, Panic
+
+# Installed size of a distribution kernel's debuginfo: 0.9 GB (Debian cloud) to 4.7 GB (kernel-uek).
+_DEBUGINFO = 5 * 10**9
+_CRASH_DIRECTORY = "/var/crash"
+
+
+def debuginfo_package(kernel: str, family: str | None, os_id: str = "") -> str | None:
+    """The package that holds the vmlinux with debug information of a kernel release.
+
+    Debian: linux-image-RELEASE-dbg. Ubuntu (its ddebs archive): linux-image-unsigned-RELEASE-dbgsym.
+    RHEL: kernel[-rt|-uek|-64k]-debuginfo-VERSION.ARCH. SUSE: kernel-FLAVOUR-debuginfo at the release's version.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}", kernel) is None:
+        return None
+    if family == "debian":
+        return f"linux-image-unsigned-{kernel}-dbgsym" if os_id == "ubuntu" else f"linux-image-{kernel}-dbg"
+    if family == "rhel":
+        plain, _, variant = kernel.partition("+")
+        if "uek" in plain:
+            return f"kernel-uek-debuginfo-{plain}"
+        flavour = re.sub(r"[^a-z0-9]", "", variant)
+        if re.search(r"\.rt\d", plain) or flavour == "rt":
+            return f"kernel-rt-debuginfo-{plain}"
+        return f"kernel-{flavour}-debuginfo-{plain}" if flavour else f"kernel-debuginfo-{plain}"
+    if family == "suse":
+        version, _, flavour = kernel.rpartition("-")
+        return f"kernel-{flavour}-debuginfo = {version}" if version and flavour.isalnum() else None
+    return None
+
+
+def read_offline(answers: Answers, panic: Panic, facts: Mapping[str, Any]) -> StepFinding:
+    lines: list[tuple[str, str]] = []
+    known: dict[str, Any] = {}
+    kernel = facts.get("dump_release") or panic.kernel
+    family = facts.get("family")
+    package = debuginfo_package(kernel, family, str(facts.get("os_id") or "")) if kernel else None
+    if package:
+        known["debuginfo"] = package
+        lines.append(("ok", f"debuginfo: {package}"))
+        lines.append(_vmlinux(answers, facts, package))
+    else:
+        lines.append(("warn", f"debuginfo: no name known for kernel {kernel or '?'} on this distribution"))
+    build_id = facts.get("build_id")
+    if build_id:
+        lines.append(
+            ("ok", f"vmlinux must have build id {build_id} (also what a debuginfod server is asked for)")
+        )
+    lines.append(_room(answers, facts))
+    if panic.dump_state is DumpState.COMPLETE:
+        lines.append(
+            ("ok", "flattened dumps: drgn and crash read them; makedumpfile -R first for other tools")
+        )
+    elif panic.dump_state in (DumpState.NONE, DumpState.EMPTY):
+        lines.append(("warn", "there is no dump to analyse: only the text of the crash"))
+    return StepFinding(worst(lines), tuple(lines), known)
+
+
+def _vmlinux(answers: Answers, facts: Mapping[str, Any], package: str) -> tuple[str, str]:
+    """Whether the debuginfo is installed on the host itself (it need not be: another machine can have it)."""
+    listing = answers.text("dpkg", even_failed=True)
+    if listing is None:
+        return "skipped", f"vmlinux on the host: not checked ({answers.why_not('dpkg')})"
+    installed = re.search(rf"^ii +{re.escape(package)}(?::\w+)? ", listing, re.MULTILINE)
+    if installed:
+        return "ok", "vmlinux: its package is installed on the host"
+    return "ok", "vmlinux: not on the host; install the package where the analysis is done"
+
+
+def _room(answers: Answers, facts: Mapping[str, Any]) -> tuple[str, str]:
+    text = answers.text("df", even_failed=True)
+    if text is None:
+        return "skipped", f"room: not checked ({answers.why_not('df')})"
+    there = holding(read_df(text), _CRASH_DIRECTORY)
+    if there is None:
+        return "skipped", "room: df tells nothing of the crash directory"
+    need = int(facts.get("dump_size") or 0) + _DEBUGINFO
+    told = f"room: {size_words(there.available)} free where {_CRASH_DIRECTORY} lies ({there.mounted_on})"
+    if there.available < need:
+        return "warn", f"{told}: too little for analysis on the host itself (about {size_words(need)})"
+    return "ok", told
