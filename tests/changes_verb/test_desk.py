@@ -1,0 +1,377 @@
+"""Linking change tickets, against a real tracker's protocol: what the thread and the ticket say in the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from sqlmodel import select
+
+from bot.demo.tracker import Ticket
+from commands.changes.config import ChangesConfig
+from storage import AuditEntry, Incident, SlackMessage, TimelineEntry
+
+Make = Callable[..., Any]
+AUTO = ChangesConfig(retry_first=timedelta(milliseconds=30), retry_longest=timedelta(milliseconds=120))
+
+
+async def test_a_linked_ticket_has_a_card_one_comment_and_one_link(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    panic = await bench.panic()
+    said = await bench.type("link P-1 ops-1182 it's the rollout <!here>")
+    assert said == "OPS-1182 is being linked to P-1; its card appears in the thread."
+    await waiting(lambda: "comment with this thread's link" in bench.card("OPS-1182"))
+    card = bench.card("OPS-1182")
+    assert (
+        f"*Change* *<{bench.jira.url}/browse/OPS-1182|OPS-1182>* roll kernel 6.1.0-56 to ring prod-2" in card
+    )
+    for piece in (
+        "In Progress",
+        "kernel-engineer",
+        "2 h 59 min before the panic",
+        "not ended",
+        "it's the rollout &lt;!here&gt;",
+    ):
+        assert piece in card, piece
+    assert "it's the rollout &lt;!here&gt;" in card
+    assert "by <@U0ONCALL>" in card
+    ticket = bench.jira.ticket("OPS-1182")
+    link = await bench.ctx.slack.permalink(*parent(bench))
+    assert [c.body.count(link) for c in ticket.comments] == [1]
+    assert "web" in ticket.comments[0].body
+    assert "rollout" in ticket.comments[0].body
+    assert [(x.url, x.global_id) for x in ticket.links] == [(link, f"panicroom:I-{panic.incident_id}")]
+    assert timeline(bench) == ["OPS-1182 linked to P-1: it's the rollout &lt;!here&gt;"]
+    assert audit(bench) == [("U0ONCALL", "link", "P-1 ops-1182 it's the rollout <!here>", "done")]
+
+
+async def test_the_same_again_says_so_and_tells_the_ticket_nothing_new(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench()
+    await bench.panic()
+    await bench.type("link P-1 OPS-1182")
+    assert "being linked to P-1 already" in await bench.type("link P-1 OPS-1182", user="U0KERNEL")
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+    assert "is linked to P-1 already (by <@U0ONCALL>" in await bench.type(
+        "link P-1 OPS-1182", user="U0KERNEL"
+    )
+    assert len(bench.jira.ticket("OPS-1182").comments) == 1
+    assert len(timeline(bench)) == 1
+
+
+async def test_the_browser_address_of_a_ticket_is_as_good_as_its_key(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    await bench.panic()
+    await bench.type(f"link P-1 <{bench.jira.url}/browse/OPS-1179|OPS-1179>")
+    await waiting(lambda: bench.link("OPS-1179").state == "linked")
+
+
+async def test_in_a_thread_the_panic_need_not_be_named(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    await bench.panic()
+    await bench.type("link OPS-1182 see there", thread_ts=parent(bench)[1])
+    await waiting(lambda: bench.link("OPS-1182").state == "linked")
+    assert bench.link("OPS-1182").note == "see there"
+
+
+async def test_what_is_typed_wrongly_is_answered_with_an_example(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+    await bench.panic()
+    for line, piece in (
+        ("link", "say which ticket"),
+        ("link P-1", "say which ticket"),
+        ("link P-1 <!channel>", "no ticket key"),
+        ("link P-1 OPS", "no ticket key"),
+        ("link P-1 OPS-0", "no ticket key"),
+    ):
+        said = await bench.type(line)
+        assert piece in said, line
+        assert "For example: `/panic link P-41 OPS-1182`" in said
+        assert "<!" not in said
+    assert "there is no panic P-9" in await bench.type("link P-9 OPS-1182")
+    assert "not linked to P-1" in await bench.type("unlink P-1 OPS-1182")
+
+
+async def test_a_viewer_is_refused(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+    await bench.panic()
+    assert "needs the role *responder*" in await bench.type("link P-1 OPS-1182", user="U0VIEWER")
+    assert bench.link("OPS-1182") is None
+
+
+async def test_an_unknown_or_hidden_ticket_fails_for_good_and_says_why(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench()
+    await bench.panic()
+    await bench.type("link P-1 OPS-9999")
+    await waiting(lambda: bench.link("OPS-9999").state == "failed")
+    card = bench.card("OPS-9999")
+    assert "*OPS-9999* could not be linked to P-1: There is no such ticket" in card
+    assert "Try now" in card
+    assert bench.link("OPS-9999").next_at is None
+    assert timeline(bench)[-1].startswith("OPS-9999 could not be linked")
+    bench.jira.tracker._tickets["OPS-9999"] = Ticket(
+        "OPS-9999", "9", "made later", "", "Open", "Change", None, 1.0, 1.0
+    )
+    assert "tried again now" in await bench.click("changes.retry", "P-1 OPS-9999")
+    await waiting(lambda: bench.link("OPS-9999").told_at)
+    assert "made later" in bench.card("OPS-9999")
+
+
+async def test_a_ticket_that_may_not_be_written_on_stays_linked_and_says_so(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench()
+    await bench.panic()
+    await bench.type("link P-1 ARCHIVE-9")
+    await waiting(lambda: "could not be told" in bench.card("ARCHIVE-9"))
+    link = bench.link("ARCHIVE-9")
+    assert (link.state, link.told_at, link.next_at) == ("linked", None, None)
+    assert "old rollout" in bench.card("ARCHIVE-9")
+    assert "account may not do this" in bench.card("ARCHIVE-9")
+
+
+async def test_a_tracker_that_is_down_is_asked_again_and_the_thread_says_when(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench()
+    await bench.panic()
+    bench.jira.tracker.fail("503", count=4)
+    await bench.type("link P-1 OPS-1182")
+    card = await waiting(lambda: (c := bench.card("OPS-1182")) and "not linked yet" in c and c)
+    assert "does not answer as it should" in card
+    assert re.search(r"Tried [1-4] times?; next try <!date\^", card)
+    assert "Nothing needs to be done" in card
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+    card = bench.card("OPS-1182")
+    assert "roll kernel" in card
+    assert "not linked yet" not in card
+    assert bench.link("OPS-1182").error is None
+
+
+async def test_an_answer_lost_after_the_comment_landed_makes_no_second_comment(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench()
+    await bench.panic()
+    bench.jira.tracker.fail("lost_answer", path="/comment")  # the look, before the comment
+    bench.jira.tracker.fail("lost_answer", path="/remotelink")
+    await bench.type("link P-1 OPS-1182")
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+    assert len(bench.jira.ticket("OPS-1182").comments) == len(bench.jira.ticket("OPS-1182").links) == 1
+
+
+async def test_the_ticket_is_told_once_the_parent_message_stands(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    panic = await bench.panic(posted=False)
+    await bench.type("link P-1 OPS-1182")
+    await waiting(lambda: bench.link("OPS-1182").state == "linked")
+    assert "is being told" in bench.card("OPS-1182")
+    ts = await bench.ctx.slack.post("C0INCIDENTS", "parent", [], key="x")
+
+    def posted(session: Any) -> None:
+        row = session.exec(
+            select(SlackMessage).where(SlackMessage.key == f"incident:{panic.incident_id}")
+        ).one()
+        row.ts = ts
+
+    bench.ctx.db.write_now(posted)
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+
+
+async def test_unlinking_marks_the_card_and_leaves_the_ticket_alone(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    await bench.panic()
+    await bench.type("link P-1 OPS-1182")
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+    assert "OPS-1182 is unlinked from P-1" in await bench.click("changes.unlink", "P-1 OPS-1182")
+    assert "was unlinked from P-1" in bench.card("OPS-1182")
+    assert "stays there" in bench.card("OPS-1182")
+    assert len(bench.jira.ticket("OPS-1182").comments) == 1
+    assert "was unlinked before" in await bench.type("unlink P-1 OPS-1182")
+    assert timeline(bench)[-1] == "OPS-1182 unlinked"
+    await bench.type("link P-1 OPS-1182")
+    await waiting(lambda: bench.link("OPS-1182").state == "linked")
+    assert "Unlink" in bench.card("OPS-1182")
+
+
+async def test_unlinked_while_the_tracker_is_asked_stays_unlinked(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    await bench.panic()
+    bench.jira.hold("after", "GET", "/issue/OPS-1182")
+    await bench.type("link P-1 OPS-1182")
+    await bench.jira.holding.wait()
+    await bench.type("unlink P-1 OPS-1182")
+    bench.jira.let_go()
+    await waiting(lambda: not bench.desk._working)
+    assert bench.link("OPS-1182").state == "removed"
+    assert bench.jira.ticket("OPS-1182").comments == []
+
+
+async def test_links_left_over_from_before_a_restart_are_worked_on(make_bench: Make, waiting: Any) -> None:
+    before = make_bench(running=False)
+    await before.panic()
+    await before.type("link P-1 OPS-1182")
+    after = make_bench()
+    await waiting(lambda: after.link("OPS-1182").told_at)
+
+
+async def test_without_a_tracker_people_are_told_what_to_set(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+    await bench.panic()
+    tracker, bench.desk.tracker = bench.desk.tracker, None
+    assert "no change tracker is configured" in await bench.type("link P-1 OPS-1182")
+    await bench.desk.run()
+    bench.desk.tracker = tracker
+
+
+# -- found by itself ----------------------------------------------------------------------------------
+
+
+async def test_the_change_that_names_the_host_is_found_shown_and_told(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench(AUTO)
+    panic = await bench.panic("web-17", ring="prod-2", hardware="Dell PowerEdge R640")
+    await bench.desk.on_panic(panic.id)
+    await waiting(lambda: (link := bench.link("OPS-1179")) and link.told_at)
+    card = bench.card("OPS-1179")
+    assert "*Likely change*" in card
+    assert "found by Panicroom itself: it names web-17" in card
+    assert "Not related" in card
+    assert "found this change by itself: it names web" in bench.jira.ticket("OPS-1179").comments[0].body
+    (said,) = timeline(bench, "change-search")
+    assert "likely change of P-1: OPS-1179" in said
+    assert "also possible: OPS-1182" in said
+
+
+async def test_a_likely_change_becomes_the_change_when_a_person_confirms_it(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench(AUTO)
+    panic = await bench.panic("web-17")
+    await bench.desk.on_panic(panic.id)
+    await waiting(lambda: (link := bench.link("OPS-1179")) and link.told_at)
+    assert "Confirm" in bench.card("OPS-1179")
+    assert await bench.click("changes.confirm", "P-1 OPS-1179") == "OPS-1179 is confirmed for P-1."
+    card = bench.card("OPS-1179")
+    assert "*Change*" in card
+    assert "by <@U0ONCALL>" in card
+    assert "Confirm" not in card
+    assert timeline(bench) == ["OPS-1179 confirmed for P-1"]
+    assert "already" in await bench.type("link P-1 OPS-1179")
+    assert len(bench.jira.ticket("OPS-1179").comments) == 1
+
+
+async def test_when_nothing_names_it_only_the_timeline_says_so(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench(AUTO)
+    panic = await bench.panic("lonely-1")
+    await bench.desk.on_panic(panic.id)
+    (said,) = await waiting(lambda: timeline(bench, "change-search"))
+    assert said == "no change of the 1d before P-1 names lonely-1 or its ring"
+
+
+async def test_not_related_holds_for_the_whole_incident(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench(AUTO)
+    first = await bench.panic("web-17")
+    await bench.desk.on_panic(first.id)
+    await waiting(lambda: bench.link("OPS-1179"))
+    await bench.click("changes.unlink", "P-1 OPS-1179")
+    incident = bench.ctx.db.read_now(lambda s: s.get(Incident, first.incident_id))
+    second = await bench.panic("web-17", incident=incident)
+    await bench.desk.on_panic(second.id)
+    await waiting(lambda: len(timeline(bench, "change-search")) == 2)
+    assert bench.link("OPS-1179", second.id) is None
+
+
+async def test_a_search_survives_a_tracker_that_is_down_and_a_restart(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench(AUTO)
+    panic = await bench.panic("web-17")
+    bench.jira.tracker.fail("down", count=1000)
+    await bench.desk.on_panic(panic.id)
+    await waiting(lambda: len(bench.jira.tracker.calls) >= 2)
+    await bench.stop()
+    bench.jira.tracker.faults.clear()
+    after = make_bench(AUTO)  # nobody tells it of the panic: it looks for itself
+    await waiting(lambda: after.link("OPS-1179"))
+    assert len(timeline(after, "change-search")) == 1
+
+
+async def test_a_fleet_wide_panic_does_not_search_for_each_host(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench(AUTO.model_copy(update={"searches_per_incident": 2}))
+    first = await bench.panic("web-1")
+    incident = bench.ctx.db.read_now(lambda s: s.get(Incident, first.incident_id))
+    rest = [await bench.panic(f"web-{n}", incident=incident) for n in range(2, 9)]
+    for panic in (first, *rest):
+        await bench.desk.on_panic(panic.id)
+    await waiting(lambda: not bench.desk._searches and not bench.desk._working)
+    assert 2 <= len(timeline(bench, "change-search")) <= 5, (
+        "what was under way at the same time may still end"
+    )
+    assert len([c for c in bench.jira.tracker.calls if "search" in c]) <= 5
+
+
+# -- the form -----------------------------------------------------------------------------------------
+
+
+async def test_the_form_opens_at_once_and_then_suggests(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    await bench.panic("web-17", ring="prod-2")
+    trigger = bench.workspace.workspace.tickets.trigger("U0ONCALL")
+    await bench.click("changes.link", "P-1", trigger_id=trigger, message_ts="17.5")
+    view = await bench.form()
+    blocks = {b["block_id"]: b for b in view["blocks"] if "block_id" in b}
+    options = blocks["suggested"]["element"]["options"]
+    assert [o["value"] for o in options] == ["OPS-1179", "OPS-1182"]
+    assert options[0]["text"]["text"].startswith("OPS-1179 (Implementing) web-17: replace NIC")
+    assert blocks["key"]["optional"] is True
+    sent = {"suggested": {"value": {"selected_option": options[1]}}, "key": {"value": {"value": ""}},
+            "note": {"value": {"value": "the rollout"}}}  # fmt: skip
+    ask = bench.ask(view=view, values=sent)
+    assert bench.router.check("changes.link", ask) == {}
+    await bench.router.submit("changes.link", ask)
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+    assert bench.link("OPS-1182").note == "the rollout"
+
+
+async def test_the_form_says_which_field_is_wrong(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+
+    def wrong(key: str, chosen: str | None = None) -> dict[str, str]:
+        values: dict[str, Any] = {"key": {"value": {"value": key}}}
+        if chosen:
+            values["suggested"] = {"value": {"selected_option": {"value": chosen}}}
+        return dict(bench.router.check("changes.link", bench.ask(values=values)))
+
+    assert "Type a ticket key" in wrong("")["key"]
+    assert "no ticket key" in wrong("what?")["key"]
+    assert "Leave one" in wrong("OPS-1", "OPS-2")["key"]
+    assert wrong("ops-2", "OPS-2") == wrong("ops-2") == wrong("", "OPS-2") == {}
+
+
+async def test_a_tracker_that_is_down_leaves_a_form_that_works(make_bench: Make) -> None:
+    bench = make_bench()
+    await bench.panic("web-17")
+    bench.jira.tracker.fail("503", count=5)
+    await bench.click("changes.link", "P-1", trigger_id=bench.workspace.workspace.tickets.trigger("U0ONCALL"))
+    view = await bench.form()
+    assert [b.get("block_id") for b in view["blocks"]][1:] == ["key", "note"]
+
+
+def parent(bench: Any) -> tuple[str, str]:
+    row = bench.ctx.db.read_now(
+        lambda s: s.exec(select(SlackMessage).where(SlackMessage.renderer == "incident")).first()
+    )
+    return row.channel, row.ts
+
+
+def timeline(bench: Any, verb: str | None = None) -> list[str]:
+    rows = bench.ctx.db.read_now(lambda s: s.exec(select(TimelineEntry).order_by(TimelineEntry.id)).all())
+    return [r.text for r in rows if (r.verb == verb if verb else r.verb != "change-search")]
+
+
+def audit(bench: Any) -> list[tuple[str, str, str, str]]:
+    rows = bench.ctx.db.read_now(lambda s: s.exec(select(AuditEntry).order_by(AuditEntry.id)).all())
+    return [(r.actor, r.verb, r.subject, r.outcome) for r in rows]
