@@ -1,0 +1,261 @@
+"""The App Home: what is open, what needs somebody, what is mine, and how to begin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlmodel import Session, col, func, select
+
+from commands.access import Role
+from commands.context import Context
+from commands.incident.wording import span
+from commands.permalinks import permalinks
+from integrations.slack import blocks as b
+from integrations.slack.errors import SlackError
+from integrations.slack.text import code, date, escape, shorten, user
+from storage import (
+    ChangeLink,
+    Incident,
+    IncidentState,
+    Panic,
+    Report,
+    ReportState,
+    Silence,
+    incident_ref,
+    panic_ref,
+    report_ref,
+)
+from storage.queries import parents_of
+
+log = structlog.get_logger(__name__)
+
+SHOWN = 8  # of each kind; what is beyond is counted
+_LIVE = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
+_LIGHT = {IncidentState.OPEN: ":red_circle:", IncidentState.ACKNOWLEDGED: ":large_orange_circle:"}
+
+
+@dataclass(frozen=True)
+class OpenIncident:
+    """An incident that is not resolved, with how many panics it holds."""
+
+    incident: Incident
+    panics: int
+    channel: str | None
+    ts: str | None
+
+
+@dataclass(frozen=True)
+class HomeFacts:
+    """What a home page is drawn from. Totals count all; lists hold the first `SHOWN`."""
+
+    open: tuple[OpenIncident, ...]
+    open_total: int
+    mine: tuple[OpenIncident, ...]
+    quarantined: tuple[tuple[int, str, datetime], ...]  # report id, host, received at
+    quarantined_total: int
+    parked_total: int
+    failed_links: tuple[ChangeLink, ...]
+    silences: tuple[Silence, ...]
+    panics_total: int
+    panics_week: int
+
+
+async def publish_home(ctx: Context, user_id: str) -> None:
+    """Draws and publishes the person's home page. A failure of Slack is logged: the next visit draws it again."""
+    role = await ctx.access.role_of(user_id)
+    now = ctx.clock()
+    facts = await ctx.db.read(lambda s: home_facts(s, user_id, now)) if role >= Role.VIEWER else None
+    view = no_access(role)
+    if facts is not None:
+        shown = {(o.incident.id, o.channel, o.ts) for o in (*facts.open, *facts.mine)}
+        view = draw_home(facts, role, now, await permalinks(ctx.slack, shown))
+    try:
+        await ctx.slack.publish_home(user_id, view)
+    except SlackError as error:
+        log.warning("home.not_published", user=user_id, error=str(error))
+
+
+def home_view(session: Session, user_id: str, now: datetime, *, role: Role = Role.VIEWER) -> dict[str, Any]:
+    """The view object for views.publish, without links to threads (only Slack knows those)."""
+    return draw_home(home_facts(session, user_id, now), role, now, {})
+
+
+def home_facts(session: Session, user_id: str, now: datetime) -> HomeFacts:
+    live = col(Incident.state).in_(_LIVE)
+    newest = (
+        select(Incident).where(live).order_by(col(Incident.last_panic_at).desc(), col(Incident.id).desc())
+    )
+    week = now.timestamp() - 7 * 86400
+    quarantined = Report.state == ReportState.QUARANTINED
+    held = session.exec(
+        select(Report.id, Report.host, Report.received_at)
+        .where(quarantined)
+        .order_by(col(Report.id).desc())
+        .limit(SHOWN)
+    ).all()
+    failing = select(ChangeLink).where(
+        col(ChangeLink.error).is_not(None), col(ChangeLink.state).in_(("pending", "failed", "linked"))
+    )
+    return HomeFacts(
+        open=_with_threads(session, list(session.exec(newest.limit(SHOWN)).all())),
+        open_total=_count(session, select(func.count()).select_from(Incident).where(live)),
+        mine=_with_threads(
+            session, list(session.exec(newest.where(Incident.assignee == user_id).limit(SHOWN)).all())
+        ),
+        quarantined=tuple((i or 0, host, at) for i, host, at in held),
+        quarantined_total=_count(session, select(func.count()).select_from(Report).where(quarantined)),
+        parked_total=_count(
+            session, select(func.count()).select_from(Report).where(Report.state == ReportState.PARKED)
+        ),
+        failed_links=tuple(session.exec(failing.order_by(col(ChangeLink.id).desc()).limit(SHOWN)).all()),
+        silences=tuple(
+            session.exec(
+                select(Silence)
+                .where(col(Silence.until) > now, col(Silence.ended_at).is_(None))
+                .order_by(col(Silence.until))
+                .limit(SHOWN)
+            ).all()
+        ),
+        panics_total=_count(session, select(func.count()).select_from(Panic)),
+        panics_week=_count(
+            session,
+            select(func.count())
+            .select_from(Panic)
+            .where(col(Panic.occurred_at) >= datetime.fromtimestamp(week, now.tzinfo)),
+        ),
+    )
+
+
+def draw_home(facts: HomeFacts, role: Role, now: datetime, links: Mapping[int, str]) -> dict[str, Any]:
+    """`links`: incident id -> permalink of its thread, for those known."""
+    made = [b.header("Panicroom")]
+    made.append(
+        b.context(
+            f"{facts.panics_total} panics known, {facts.panics_week} in the last 7 d · as of {date(now)}"
+        )
+    )
+    made.append(b.section(_heading("Open incidents", facts.open_total, len(facts.open))))
+    if not facts.open:
+        made.append(b.section(":white_check_mark: Nothing is open."))
+    made += [b.section(_incident_line(o, now, links)) for o in facts.open]
+    made.append(b.divider())
+    made.append(b.section("*Mine*"))
+    if facts.mine:
+        made += [b.section(_incident_line(o, now, links)) for o in facts.mine]
+    else:
+        made.append(
+            b.context("Nothing is assigned to you. `/panic assign I-7 @somebody` or *More → Assign to me*.")
+        )
+    made.append(b.divider())
+    made.append(b.section("*Needs attention*"))
+    needs = _attention(facts)
+    made += [b.section(text) for text in needs] or [
+        b.context("Nothing: no report is held back, no link has failed.")
+    ]
+    if facts.silences:
+        made.append(b.section("*Planned work*\n" + "\n".join(_silence_line(s) for s in facts.silences)))
+    made.append(b.divider())
+    made.append(b.section(_begin(role)))
+    return {"type": "home", "blocks": made[:100]}
+
+
+def no_access(role: Role) -> dict[str, Any]:
+    text = (
+        f"*Panicroom* tells of kernel panics. Your role is *{role.word}*, which may not see them. "
+        "An admin of Panicroom can give you one (`[access]` in panicroom.toml)."
+    )
+    return {"type": "home", "blocks": [b.section(text)]}
+
+
+def _heading(title: str, total: int, shown: int) -> str:
+    more = f" (the newest {shown} of {total}; `/panic list state:active` has all)" if total > shown else ""
+    return f"*{title}*{more}"
+
+
+def _incident_line(shown: OpenIncident, now: datetime, links: Mapping[int, str]) -> str:
+    incident = shown.incident
+    ref = incident_ref(incident.id)
+    link = links.get(incident.id or 0, "")
+    name = f"<{link.replace('&', '&amp;')}|{ref}>" if link and not set(link) & set("<>| ") else ref
+    parts = [
+        f"{shown.panics} panic{'s' if shown.panics != 1 else ''}",
+        f"open for {span(now - incident.opened_at)}",
+    ]
+    if incident.severity == "critical":
+        parts.insert(0, ":rotating_light: critical")
+    if incident.assignee:
+        parts.append(user(incident.assignee))
+    elif incident.acknowledged_by:
+        parts.append(f"acknowledged by {user(incident.acknowledged_by)}")
+    else:
+        parts.append("nobody has it")
+    if incident.runbook_done_at is None:
+        parts.append("runbook not done")
+    if incident.silenced:
+        parts.append("silenced")
+    light = _LIGHT.get(incident.state, "")
+    return f"{light} *{name}* {escape(shorten(incident.title, 200))}\n" + " · ".join(parts)
+
+
+def _attention(facts: HomeFacts) -> list[str]:
+    needs = []
+    if facts.quarantined:
+        lines = [
+            f"{report_ref(i)} from {code(shorten(host, 80))} {date(at)}" for i, host, at in facts.quarantined
+        ]
+        more = facts.quarantined_total - len(lines)
+        lines += [f"and {more} more"] if more > 0 else []
+        noun = "report is" if facts.quarantined_total == 1 else "reports are"
+        title = f":lock: *{facts.quarantined_total} {noun} held back*: the host is not in the inventory"
+        needs.append("\n".join([title, *lines]))
+    if facts.parked_total:
+        noun = "report" if facts.parked_total == 1 else "reports"
+        needs.append(f":warning: *{facts.parked_total} {noun} could not be read*; the bot's log says why")
+    if facts.failed_links:
+        lines = []
+        for link in facts.failed_links:
+            again = f"; next try {date(link.next_at)}" if link.next_at else ""
+            why = escape(shorten(link.error or "", 160))
+            lines.append(f"{escape(link.key)} on {panic_ref(link.panic_id)}: {why}{again}")
+        needs.append(":ticket: *Change tickets that could not be linked or told*\n" + "\n".join(lines))
+    return needs
+
+
+def _silence_line(silence: Silence) -> str:
+    why = f": {escape(shorten(silence.reason, 120))}" if silence.reason else ""
+    return f":no_bell: {code(silence.pattern)} until {date(silence.until)} by {user(silence.created_by)}{why}"
+
+
+def _begin(role: Role) -> str:
+    lines = ["*How to begin*"]
+    if role >= Role.RESPONDER:
+        lines.append("In a panic's thread: *Run triage*, *Collect evidence*, *Link change*, *Acknowledge*.")
+    else:
+        lines.append("You may look; triage, evidence and the rest need the role *responder*.")
+    lines.append("`/panic list since:7d` what happened · `/panic list host:web-* kernel:6.1.*` narrower")
+    lines.append("`/panic show P-41` all of one panic · `/panic help` everything that can be typed")
+    return "\n".join(lines)
+
+
+def _with_threads(session: Session, incidents: list[Incident]) -> tuple[OpenIncident, ...]:
+    ids = {i.id for i in incidents if i.id is not None}
+    counted = session.exec(
+        select(Panic.incident_id, func.count())
+        .where(col(Panic.incident_id).in_(ids))
+        .group_by(col(Panic.incident_id))
+    ).all()
+    panics = dict(counted)
+    threads = parents_of(session, ids)
+    made = []
+    for incident in incidents:
+        _state, channel, ts = threads.get(incident.id or 0, (None, None, None))
+        made.append(OpenIncident(incident, panics.get(incident.id, 0), channel, ts))
+    return tuple(made)
+
+
+def _count(session: Session, query: Any) -> int:
+    return int(session.exec(query).one())

@@ -1,0 +1,107 @@
+"""`/panic help` and `/panic whoami`, drawn from what the router knows, for a reader woken at night."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+
+from commands.access import Role
+from commands.errors import BadArguments
+from commands.panics.filters import KEYS
+from commands.router import Router, Verb
+from integrations.slack import blocks as b
+from integrations.slack.text import code, shorten
+
+# In the order in which a night goes. A verb that is in no group is listed last, so none is ever hidden.
+GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
+    (":fire: A host panicked", ("triage", "evidence", "cancel", "link", "unlink")),
+    (
+        ":busts_in_silhouette: The incident",
+        ("ack", "assign", "take", "note", "resolve", "reopen", "timeline"),
+    ),
+    (":mag: Looking back", ("show", "list", "similar", "top", "trends", "export")),
+    (":pencil2: Correcting the bot", ("merge", "split", "reclassify", "undo")),
+    (":no_bell: Planned work", ("silence", "unsilence", "silences")),
+    (":key: For admins", ("quarantine", "release", "audit")),
+    (":grey_question: About this", ("help", "whoami")),
+)
+FILTER_HELP: Mapping[str, str] = {
+    "host": "a name or its beginning; `web-*` a glob, `=web-1` exactly, `a,b` either",
+    "kernel": "a release or its beginning; `6.1.*` a glob",
+    "since": "an age (30m, 24h, 7d, 2w), today, yesterday, a date or a time (UTC where no zone is given)",
+    "until": "likewise; a date means its whole day",
+    "kind": "what killed it: null_deref, soft_lockup, hung_task, mce, panic, unknown …",
+    "state": "open, acknowledged, active (both), resolved, merged, none",
+    "ring": "a ring or its beginning",
+    "hw": "any part of the hardware's name",
+    "sig": "the beginning of a signature, or a panic: the same signature as that one",
+}
+
+
+def grouped(verbs: Iterable[Verb]) -> list[tuple[str, list[Verb]]]:
+    """The visible verbs, each in exactly one group; empty groups are left out."""
+    left = {v.name: v for v in verbs if not v.hidden}
+    made = [(title, [left.pop(n) for n in names if n in left]) for title, names in GROUPS]
+    made.insert(-1, ("More", [left[n] for n in sorted(left)]))
+    return [(title, members) for title, members in made if members]
+
+
+def help_message(router: Router, role: Role) -> tuple[str, list[b.Block]]:
+    """All verbs a line each; those beyond the reader's role are marked."""
+    command = router.command
+    made = [
+        b.section(
+            f"*Panicroom* · a panic has its thread: press its buttons there, or type `{command} VERB P-41` in a "
+            f"channel (Slack allows no slash commands inside threads; there, `@panicroom VERB` works)."
+        )
+    ]
+    for title, verbs in grouped(router.verbs.values()):
+        lines = [f"*{title}*"]
+        for verb in verbs:
+            need = f" _({verb.role.word})_" if verb.role > role else ""
+            lines.append(f"{code(_usage(router, verb))} {verb.help}{need}")
+        made.append(b.section("\n".join(lines)))
+    detail = f"One verb in detail: `{command} help list`"
+    made.append(b.context(f"{detail} · your role is *{role.word}* (`{command} whoami`)"))
+    return f"What {command} can do", made
+
+
+def verb_message(router: Router, name: str) -> tuple[str, list[b.Block]]:
+    """One verb in detail. Raises BadArguments for a verb that does not exist, with the nearest that does."""
+    verb = router.find_verb(name) if name.strip() else None
+    if verb is None or verb.hidden:
+        names = [n for n, v in router.verbs.items() if not v.hidden]
+        near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        hint = f" Did you mean {code(near[0])}?" if near else ""
+        raise BadArguments(
+            f"there is no verb {code(shorten(name, 40))}.{hint}",
+            example=f"{router.command} help {near[0] if near else 'list'}",
+        )
+    lines = [f"*{code(_usage(router, verb))}*", verb.help, f"For example: {code(verb.example)}"]
+    if verb.aliases:
+        lines.append("Also: " + ", ".join(code(a) for a in verb.aliases))
+    lines.append(f"Needs the role *{verb.role.word}*." if verb.role else "Everybody may.")
+    made = [b.section("\n".join(lines))]
+    if verb.name == "list":
+        filters = [f"{code(KEYS[key])} {what}" for key, what in FILTER_HELP.items()]
+        made.append(
+            b.section("*Filters* (all must hold; free words search the title)\n" + "\n".join(filters))
+        )
+    return f"{router.command} {verb.name}: {verb.help}", made
+
+
+def whoami_message(router: Router, role: Role) -> tuple[str, list[b.Block]]:
+    """The reader's role, what it allows, and who can change it."""
+    may = [v.name for v in router.verbs.values() if not v.hidden and v.role <= role]
+    not_yet = [(v.name, v.role.word) for v in router.verbs.values() if not v.hidden and v.role > role]
+    text = f"Your role is {role.word}."
+    lines = [f"Your role is *{role.word}*."]
+    lines.append("You may: " + (", ".join(code(n) for n in sorted(may)) or "nothing yet") + ".")
+    if not_yet:
+        lines.append("Beyond it: " + ", ".join(f"{code(n)} ({w})" for n, w in sorted(not_yet)) + ".")
+        lines.append("Roles come from Slack users and user groups under `[access]` in panicroom.toml.")
+    return text, [b.section("\n".join(lines))]
+
+
+def _usage(router: Router, verb: Verb) -> str:
+    return verb.usage if verb.usage.startswith("/") else f"{router.command} {verb.usage}"

@@ -1,0 +1,189 @@
+"""`/panic list`, `show`, `help` and `whoami`: they read, and answer the one who asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from commands.access import Role
+from commands.context import Context
+from commands.errors import BadArguments
+from commands.incident.lookup import panic_meant
+from commands.panics.blocks import (
+    PAGE_SIZE,
+    Page,
+    Wider,
+    empty_message,
+    list_message,
+    show_message,
+)
+from commands.panics.filters import EXAMPLE, parse_filters, split_words, tidy
+from commands.panics.manual import help_message, verb_message, whoami_message
+from commands.permalinks import permalinks
+from commands.router import Ask, Router
+from integrations.slack.text import code
+from storage import parse_ref
+from storage.queries import Filters, PanicRow, count_panics, list_rows, newest_panic_id
+from storage.records import PanicRecord, record
+
+
+def register(router: Router, ctx: Context) -> None:
+    desk = Reading(router, ctx)
+    command = router.command
+    router.verb(
+        "list",
+        desk.list,
+        role=Role.VIEWER,
+        usage="list [host:…] [kernel:…] [since:…] [until:…] [kind:…] [state:…] [ring:…] [hw:…] [sig:…] [words]",
+        help="panics, newest first, eight a page",
+        example=f"{command} list host:web-* kernel:6.1.* since:7d",
+        acts=False,
+        aliases=("ls", "find", "search"),
+    )
+    router.verb(
+        "show",
+        desk.show,
+        role=Role.VIEWER,
+        usage="show P-41",
+        help="all that is known of one panic: facts, runbook, changes, artefacts, timeline",
+        example=f"{command} show P-41",
+        acts=False,
+    )
+    router.verb(
+        "help",
+        desk.help,
+        role=Role.NOBODY,
+        usage="help [verb]",
+        help="what can be typed; with a verb, that one in detail",
+        example=f"{command} help list",
+        acts=False,
+        aliases=("?", "--help", "-h"),
+    )
+    router.verb(
+        "whoami",
+        desk.whoami,
+        role=Role.NOBODY,
+        usage="whoami",
+        help="your role, and what it allows",
+        example=f"{command} whoami",
+        acts=False,
+    )
+    router.action("panics.page", desk.page, role=Role.VIEWER, acts=False)
+
+
+class Reading:
+    """The handlers; they change nothing."""
+
+    def __init__(self, router: Router, ctx: Context) -> None:
+        self.router = router
+        self.ctx = ctx
+
+    async def list(self, ask: Ask) -> None:
+        await self._list(ask, tidy(ask.text), self.ctx.clock(), offset=0, upto_id=None, replace_=False)
+
+    async def page(self, ask: Ask) -> None:
+        line, offset, asked_at, upto_id = read_turn(ask.value or "")
+        await self._list(ask, line, asked_at, offset=offset, upto_id=upto_id, replace_=True)
+
+    async def show(self, ask: Ask) -> None:
+        words = ask.words()
+        found = await self.ctx.db.read(lambda s: _record_meant(s, ask, words[0] if words else None))
+        links = await permalinks(self.ctx.slack, [(found.panic.incident_id, found.channel, found.ts)])
+        text, blocks = show_message(found, links.get(found.panic.incident_id or 0))
+        await ask.reply(text, blocks)
+
+    async def help(self, ask: Ask) -> None:
+        words = ask.text.split()
+        if words and words[0] == self.router.command:
+            words = words[1:]
+        if words:
+            text, blocks = verb_message(self.router, words[0])
+        else:
+            text, blocks = help_message(self.router, await self.ctx.access.role_of(ask.user))
+        await ask.reply(text, blocks)
+
+    async def whoami(self, ask: Ask) -> None:
+        text, blocks = whoami_message(self.router, await self.ctx.access.role_of(ask.user))
+        await ask.reply(text, blocks)
+
+    async def _list(
+        self, ask: Ask, line: str, asked_at: datetime, *, offset: int, upto_id: int | None, replace_: bool
+    ) -> None:
+        filters = parse_filters(line, asked_at)
+
+        def look(session: Session) -> tuple[int, int, list[PanicRow]]:
+            newest = newest_panic_id(session) if upto_id is None else upto_id
+            frozen = replace(filters, upto_id=newest)
+            return (
+                newest,
+                count_panics(session, frozen),
+                list_rows(session, frozen, limit=PAGE_SIZE, offset=offset),
+            )
+
+        newest, total, rows = await self.ctx.db.read(look)
+        if not rows:
+            wider, any_at_all = await self.ctx.db.read(lambda s: _wider(s, filters))
+            text, blocks = empty_message(line, wider, any_at_all=any_at_all, hint=_hint(line))
+            await ask.reply(text, blocks, replace=replace_)
+            return
+        links = await permalinks(self.ctx.slack, {(r.incident_id, r.channel, r.ts) for r in rows})
+        page = Page(rows, total, offset, line, asked_at.timestamp(), newest)
+        text, blocks = list_message(page, links)
+        await ask.reply(text, blocks, replace=replace_)
+
+
+def read_turn(value: str) -> tuple[str, int, datetime, int]:
+    """(filters, offset, asked at, highest id) from a paging button. Raises BadArguments for anything else."""
+    try:
+        state: Any = json.loads(value)
+        line, offset, at, upto = state["q"], int(state["o"]), float(state["t"]), int(state["m"])
+        moment = datetime.fromtimestamp(at, UTC)
+    except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
+        raise BadArguments("this button is of an older version; ask again.", example=EXAMPLE) from error
+    if not isinstance(line, str) or not 0 <= offset < 2**31 or not 0 <= upto < 2**62:
+        raise BadArguments("this button is of an older version; ask again.", example=EXAMPLE)
+    return line, offset, moment, upto
+
+
+def _record_meant(session: Session, ask: Ask, word: str | None) -> PanicRecord:
+    panic = panic_meant(session, ask, word)
+    assert panic.id is not None
+    found = record(session, panic.id)
+    assert found is not None
+    return found
+
+
+def _wider(session: Session, filters: Filters) -> tuple[list[Wider], bool]:
+    """What each filter alone keeps from being found, most first."""
+    looser = {
+        "host:": replace(filters, host=()),
+        "kernel:": replace(filters, kernel=()),
+        "kind:": replace(filters, kind=()),
+        "ring:": replace(filters, ring=()),
+        "hw:": replace(filters, hardware=()),
+        "sig:": replace(filters, signature=(), same_as=()),
+        "state:": replace(filters, states=()),
+        "since:": replace(filters, since=None),
+        "until:": replace(filters, until=None),
+        "the words": replace(filters, words=()),
+    }
+    counts = [Wider(name, count_panics(session, f)) for name, f in looser.items() if f != filters]
+    return sorted(counts, key=lambda w: -w.count), newest_panic_id(session) > 0
+
+
+def _hint(line: str) -> str:
+    """For words that look like something else than a title."""
+    words = [w.value for w in split_words(line) if w.key is None and not w.quoted]
+    for word in words:
+        if parse_ref(word, "P") or parse_ref(word, "I"):
+            return f"To see one panic: {code(f'/panic show {word}')}"
+        if re.fullmatch(r"[0-9]+\.[0-9]+[\w.+~-]*", word):
+            return f"Free words search the title; for a kernel say {code(f'kernel:{word}')}"
+    if words:
+        return f"Free words search the title; for a host say {code(f'host:{words[0]}')}"
+    return ""
