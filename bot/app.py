@@ -1,0 +1,310 @@
+"""The composition root: the one file that builds everything and knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+from slack_sdk.signature import SignatureVerifier
+
+from bot.http import database_check, make_http
+from bot.metrics import Metrics
+from bot.settings import Settings
+from bot.slack_app import make_bolt
+from bot.slack_front import FrontDesk
+from bot.slack_http import SlackRoute
+from bot.slack_socket import SocketDoor
+from bot.version import VERSION
+from bot.workflows import Workflows
+from commands.access import Access
+from commands.changes.desk import ChangeDesk
+from commands.changes.slack import register as register_changes
+from commands.context import Context
+from commands.evidence.redaction import Redactor
+from commands.evidence.slack import register as register_evidence
+from commands.evidence.workflow import EvidenceDesk
+from commands.home import publish_home
+from commands.hosts.visits import Visits
+from commands.incident import parent as _parent  # noqa: F401 - registers how an incident is drawn
+from commands.incident.pace import Pace
+from commands.incident.printer import Printer
+from commands.incident.slack import IncidentDesk
+from commands.incident.slack import register as register_incident
+from commands.incident.watch import Watch
+from commands.intake.desk import IntakeDesk, Taken
+from commands.intake.slack import register as register_intake
+from commands.panics.slack import register as register_panics
+from commands.router import Router
+from commands.triage.slack import register as register_triage
+from commands.triage.workflow import TriageDesk
+from integrations.changes import JiraTracker
+from integrations.pager import PagerClient, PagerError
+from integrations.slack.client import SlackClient
+from integrations.slack.errors import SlackError
+from integrations.ssh import SshClient
+from integrations.stores.local import LocalStore
+from storage import Database, utc_now
+from storage.inbox import ReportInbox, RequestInbox
+from storage.migrations import upgrade
+
+log = structlog.get_logger(__name__)
+
+
+class Bot:
+    """Everything that runs, in the order in which it starts; `stop()` goes the other way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.db = Database(settings.database.url)
+        self.slack = SlackClient(settings.slack)
+        self.inventory = settings.make_inventory()
+        self.access = Access(settings.access, self.slack.members_of)
+        self.context = Context(
+            db=self.db,
+            slack=self.slack,
+            inventory=self.inventory,
+            access=self.access,
+            store_dir=settings.store.dir,
+        )
+        self.printer = Printer(self.db, self.slack, store_dir=settings.store.dir, clock=utc_now, pace=Pace())
+        self.context.wake = self.printer.wake
+        self.router = Router(self.db, self.access, command=settings.slack.command)
+        self.reports = ReportInbox(self.db, on_batch=self.metrics.inbox_batch_rows.labels("reports").observe)
+        self.requests = RequestInbox(
+            self.db, on_batch=self.metrics.inbox_batch_rows.labels("requests").observe
+        )
+        self.intake = IntakeDesk(
+            self.context,
+            settings.intake,
+            settings.incident,
+            settings.routing,
+            admin_channel=settings.slack.admin_channel,
+            redact=lambda text: Redactor().redact(text),
+        )
+        self.pager = (
+            CountedPager(PagerClient(settings.pager), self.metrics) if settings.pager.enabled else None
+        )
+        self.watch = Watch(self.context, settings.incident, settings.routing, self.printer, self.pager)
+        jira = settings.changes.jira
+        self.tracker = JiraTracker(jira) if jira is not None else None
+        self.changes = ChangeDesk(self.context, self.tracker, settings.changes)
+        self.ssh = SshClient(settings.ssh)
+        self.visits = Visits(self.context, self.ssh)
+        self.workflows = Workflows(settings.database.url)
+        self.triage = TriageDesk(self.context, self.visits, settings.triage)
+        self.evidence = EvidenceDesk(
+            self.context, self.visits, LocalStore(settings.store.dir), settings.evidence
+        )
+        register_incident(self.router, IncidentDesk(self.context, settings.incident, settings.routing))
+        register_intake(self.router, self.intake)
+        register_triage(self.router, self.triage)
+        register_evidence(self.router, self.evidence)
+        register_changes(self.router, self.changes)
+        register_panics(self.router, self.context)
+        self.bolt = make_bolt(self.router, self.slack, on_home=self._show_home)
+        self.front = FrontDesk(self.db, self.requests, self.router, self.bolt, self.slack)
+        self.socket = SocketDoor(self.front, settings.slack) if settings.slack.mode == "socket" else None
+        self._feed_metrics()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+        self._slack_problem: str | None = "not asked yet"
+        self.address = ""
+
+    def _feed_metrics(self) -> None:
+        metrics = self.metrics
+        self.slack.on_call = lambda method, outcome: metrics.slack_calls.labels(method, outcome).inc()
+        self.front.on_request = lambda kind: metrics.slack_requests.labels(kind).inc()
+        self.printer.on_posted = self._posted
+        self.intake.on_taken = self._taken
+        metrics.inbox_waiting.labels("requests").set_function(lambda: self.requests.waiting)
+
+    def _posted(self, key: str, seconds: float) -> None:
+        if key.startswith("incident:"):
+            self.metrics.thread_seconds.observe(seconds)
+
+    def _taken(self, taken: Taken) -> None:
+        if taken.how not in ("witness", "moved"):
+            self.metrics.panics.labels(taken.kind).inc()
+
+    async def start(self) -> None:
+        """Opens the port last: who is answered is served."""
+        self.settings.store.dir.mkdir(parents=True, exist_ok=True)
+        await self.slack.start()
+        self.reports.start()
+        self.requests.start()
+        await self._greet_slack()
+        self.workflows.start()
+        await self.triage.resume()
+        await self.evidence.resume()
+        await self.front.start()
+        self._run(self.printer.run)
+        self._run(self.changes.run)
+        self._run(self.intake.run)
+        self._run(self.watch.run)
+        self._run(self._keep_greeting)
+        if self.socket is not None:
+            await self.socket.start()
+        await self._open_port()
+        log.info("bot.started", address=self.address, mode=self.settings.slack.mode, version=VERSION)
+
+    async def stop(self) -> None:
+        """Lets nothing in, then ends what runs. What is not finished goes on at the next start."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self.socket is not None:
+            await self.socket.stop()
+        await self.front.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.workflows.stop()
+        await self.visits.close()
+        self.ssh.close()
+        await self.reports.close()
+        await self.requests.close()
+        if self.pager is not None:
+            await self.pager.close()
+        if self.tracker is not None:
+            await self.tracker.close()
+        await self.slack.close()
+        await asyncio.to_thread(self.db.close)
+        log.info("bot.stopped")
+
+    def _run(self, forever: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(
+            asyncio.create_task(_guard(forever), name=getattr(forever, "__qualname__", "task"))
+        )
+
+    async def _open_port(self) -> None:
+        server = self.settings.server
+        app = make_http(
+            server=server,
+            inventory=self.inventory,
+            inbox=self.reports,
+            metrics=self.metrics,
+            checks={
+                "database": database_check(self.db),
+                "slack": self._check_slack,
+                "workflows": self._check_workflows,
+            },
+            on_report=self._on_reports,
+            version=VERSION,
+        )
+        if self.settings.slack.mode == "http":
+            verifier = SignatureVerifier(self.settings.slack.signing_secret.get_secret_value())
+            app.router.add_post("/slack/events", SlackRoute(self.front, verifier, self.metrics).handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=3.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, server.listen, server.port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.address = f"http://{host}:{port}"
+
+    def _on_reports(self, _ids: object) -> None:
+        self.intake.wake()
+
+    # -- Slack's health -------------------------------------------------------------------------------
+
+    async def _greet_slack(self) -> None:
+        """auth.test: the bot's own user id. Slack being down is no reason not to take reports."""
+        try:
+            await self.slack.who_am_i()
+            self._slack_problem = None
+        except SlackError as error:
+            self._slack_problem = str(error)
+            log.error("slack.not_ready", error=str(error))
+
+    async def _keep_greeting(self) -> None:
+        while True:
+            await asyncio.sleep(5.0 if self._slack_problem else 60.0)
+            await self._greet_slack()
+
+    async def _check_slack(self) -> str | None:
+        return self._slack_problem
+
+    async def _check_workflows(self) -> str | None:
+        return None if self.workflows.running else "not running"
+
+    async def _show_home(self, user: str) -> None:
+        await publish_home(self.context, user)
+
+
+class CountedPager:
+    """The pager, with what came of each call counted."""
+
+    def __init__(self, client: PagerClient, metrics: Metrics) -> None:
+        self.client = client
+        self.metrics = metrics
+
+    async def trigger(
+        self,
+        dedup_key: str,
+        summary: str,
+        *,
+        source: str,
+        severity: str,
+        details: dict[str, str],
+        link: str | None,
+    ) -> None:
+        await self._counted(
+            "trigger",
+            self.client.trigger(
+                dedup_key, summary, source=source, severity=severity, details=details, link=link
+            ),
+        )
+
+    async def resolve(self, dedup_key: str) -> None:
+        await self._counted("resolve", self.client.resolve(dedup_key))
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    async def _counted(self, action: str, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except PagerError:
+            self.metrics.pages.labels(action, "failed").inc()
+            raise
+        self.metrics.pages.labels(action, "ok").inc()
+
+
+async def _guard(forever: Callable[[], Awaitable[None]]) -> None:
+    """A loop that ends by an exception is a defect; it is logged and started again, never silently gone."""
+    while True:
+        try:
+            await forever()
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("task.died", task=getattr(forever, "__qualname__", "?"))
+            await asyncio.sleep(1.0)
+
+
+async def serve(settings: Settings, *, ready: Callable[[str], None] = lambda _address: None) -> None:
+    """Runs until SIGINT or SIGTERM."""
+    await asyncio.to_thread(upgrade, settings.database.url)
+    bot = Bot(settings)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await bot.start()
+        ready(bot.address)
+        await stopping.wait()
+    finally:
+        await bot.stop()
+
+
+def run(settings: Settings) -> None:
+    """`panicroom run`: blocks until it is told to stop."""
+    asyncio.run(serve(settings, ready=_announce))
+
+
+def _announce(address: str) -> None:
+    print(f"panicroom is up at {address}", flush=True)

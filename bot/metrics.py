@@ -1,0 +1,99 @@
+"""What the bot counts, for Prometheus (`/metrics`). Each name is explained in docs/configuration.md."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SLOW = (0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0)
+
+
+class Metrics:
+    """One registry a process (and one a test). Labels take values from closed sets only, never a host's text."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.reports = Counter(
+            "panicroom_reports_total",
+            "Notifications at POST /v1/panics by outcome: accepted, duplicate, quarantined, or the error code.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.report_seconds = Histogram(
+            "panicroom_report_seconds",
+            "Seconds from the request's head to the answer, for notifications that were stored (commit included).",
+            buckets=_QUICK,
+            registry=self.registry,
+        )
+        self.inbox_batch_rows = Histogram(
+            "panicroom_inbox_batch_rows",
+            "Rows in one committed batch of an inbox (reports, requests).",
+            ["inbox"],
+            buckets=(1, 2, 5, 10, 25, 50, 100, 250),
+            registry=self.registry,
+        )
+        self.inbox_waiting = Gauge(
+            "panicroom_inbox_waiting",
+            "Rows of an inbox (reports, requests) that are not committed yet.",
+            ["inbox"],
+            registry=self.registry,
+        )
+        self.ready = Gauge(
+            "panicroom_ready",
+            "1 when this readiness check passed the last time /readyz was asked, else 0.",
+            ["check"],
+            registry=self.registry,
+        )
+        self.panics = Counter(
+            "panicroom_panics_total", "Panics recorded, by kind.", ["kind"], registry=self.registry
+        )
+        self.thread_seconds = Histogram(
+            "panicroom_thread_seconds",
+            "Seconds from a report's arrival to its incident's message in Slack.",
+            buckets=_SLOW,
+            registry=self.registry,
+        )
+        self.slack_requests = Counter(
+            "panicroom_slack_requests_total",
+            "Requests from Slack by kind: command, block_actions, view_submission, view_closed, event, shortcut, "
+            "block_suggestion, other.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.slack_ack_seconds = Histogram(
+            "panicroom_slack_ack_seconds",
+            "Seconds until a request from Slack was acknowledged.",
+            buckets=_QUICK,
+            registry=self.registry,
+        )
+        self.slack_calls = Counter(
+            "panicroom_slack_calls_total",
+            "Calls to Slack's Web API by method and outcome: ok, refused, rate_limited, down, unclear.",
+            ["method", "outcome"],
+            registry=self.registry,
+        )
+        self.pages = Counter(
+            "panicroom_pages_total",
+            "Events sent to the pager by action and outcome (ok, failed).",
+            ["action", "outcome"],
+            registry=self.registry,
+        )
+
+    def names(self) -> list[str]:
+        """The names as Prometheus knows them, of the bot's own metrics."""
+        return sorted(
+            family.name + ("_total" if family.type == "counter" else "")
+            for family in self.registry.collect()
+            if family.name.startswith("panicroom_")
+        )
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
