@@ -134,8 +134,9 @@ async def _examine(settings: Settings, path: Path | None) -> int:
 @app.command()
 def parse(
     files: Annotated[
-        list[str], typer.Argument(help="Files with dmesg or console text; - is standard input.")
-    ],
+        list[Path] | None,
+        typer.Argument(help="Files with dmesg or console text; - (or none) is standard input."),
+    ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Which rule made the kind and the signature.")
@@ -144,7 +145,7 @@ def parse(
     """Read crash text and show what the bot makes of it."""
     from bot.parse import parse_command
 
-    raise typer.Exit(parse_command(files, json_lines=json_lines, explain=explain))
+    raise typer.Exit(parse_command(files or [], json_lines=json_lines, explain=explain))
 
 
 @app.command()

@@ -6,6 +6,7 @@ never run again, whichever of the two was written last before a crash.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -51,7 +52,7 @@ class Knock(TypedDict):
     refusals: int
 
 
-class HostDesk(DBOSConfiguredInstance):
+class HostDesk(DBOSConfiguredInstance, ABC):
     """The ground of TriageDesk and EvidenceDesk. One of each a process; `name` is what DBOS remembers it by."""
 
     kind: ClassVar[str]
@@ -65,20 +66,20 @@ class HostDesk(DBOSConfiguredInstance):
 
     # -- what a verb brings -----------------------------------------------------------------------------
 
+    @abstractmethod
     def steps(self) -> Sequence[tuple[str, str]]:
         """(name, title) of each step, in order. Names are remembered by runs: change them with the version."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
         """Do one step; `facts` are those of the steps before it. Raises SshError when the connection breaks."""
-        raise NotImplementedError
 
     async def conclude(self, run_id: int) -> None:
         """After the last step of a run that was not cancelled. Runs again after a crash in mid-way."""
 
+    @abstractmethod
     async def launch(self, run_id: int) -> Any:
         """Start the verb's own workflow function for a run."""
-        raise NotImplementedError
 
     # -- asking -----------------------------------------------------------------------------------------
 

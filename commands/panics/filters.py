@@ -58,7 +58,7 @@ _STATES: Mapping[str, tuple[str, ...]] = {
     "acked": (IncidentState.ACKNOWLEDGED,),
     "active": (IncidentState.OPEN, IncidentState.ACKNOWLEDGED),
     "unresolved": (IncidentState.OPEN, IncidentState.ACKNOWLEDGED),
-    "resolved": (IncidentState.RESOLVED,),
+    IncidentState.RESOLVED.value: (IncidentState.RESOLVED,),
     "closed": (IncidentState.RESOLVED,),
     "merged": (IncidentState.MERGED,),
     "none": ("none",),

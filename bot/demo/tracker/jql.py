@@ -291,9 +291,7 @@ def _clause_matches(clause: Clause, ticket: Ticket, now: float) -> bool:
         }[clause.field]
         return _text_matches(clause.values[0], text) == (clause.op == "~")
     if clause.field in {"created", "updated", "resolved"}:
-        moment = {"created": ticket.created, "updated": ticket.updated, "resolved": ticket.resolved}[
-            clause.field
-        ]
+        moment: float | None = getattr(ticket, clause.field)
         if clause.op == "empty" or moment is None:
             return moment is None and clause.op == "empty"
         limit = _instant(clause.values[0], now, clause.field)
