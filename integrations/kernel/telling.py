@@ -197,7 +197,8 @@ def tell(text: str, report: Report) -> Crash:
         if identity.kernel is None and (version := read_version(text[version_at : version_at + 1024])):
             identity.kernel, identity.kernel_build = version
             explain.append("release: from the boot's 'Linux version' line")
-        identity.arch = identity.arch or arch_of_release(identity.kernel or "")
+        version_line = text[version_at : version_at + 400].split("\n", 1)[0]
+        identity.arch = identity.arch or arch_of_release(version_line)
     line_at = max(text.rfind("ommand line: ", 0, head.start), -1)
     if line_at >= 0 and line_at > version_at - 65536:
         command_line = read_command_line(text[max(0, line_at - 16) : line_at + 4200].split("\n", 1)[0])

@@ -26,6 +26,8 @@ from tests.kernel import samples
         ("\x1b[0;31m[   12.345678] words\x1b[0m", "words", 12.345678, None),
         ("2024-05-06T07:08:09.123456  [   12.345678] words", "words", 12.345678, None),
         ("<0>words", "words", None, None),
+        ("<4>1 2026-11-23T05:32:11.1Z node-4 kernel - - - words", "words", None, None),
+        ("<4>Feb 11 18:58:28 node-4 kernel: words", "words", None, None),
         ("   12.5] words", "   12.5] words", None, None),
     ],
 )

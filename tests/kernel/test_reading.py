@@ -306,3 +306,11 @@ def test_hung_tasks_and_who_holds_them() -> None:
     assert (crash.kind, crash.function, crash.process, crash.pid) == ("hung_task", "frob_read", "frobd", 77)
     assert (crash.kernel, crash.kernel_build) == ("6.16.0", "#1 PREEMPT(voluntary)")
     assert crash.others == ()
+
+
+def test_the_compiler_tells_the_arch() -> None:
+    text = (
+        "[    0.000000] Linux version 6.1.9 (b@h) (aarch64-linux-gnu-gcc 12) #1 SMP\n"
+        "[   50.000000] Kernel panic - not syncing: frob\n"
+    )
+    assert read_crash(text).arch == "arm64"
