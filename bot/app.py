@@ -23,7 +23,6 @@ from commands.access import Access
 from commands.changes.desk import ChangeDesk
 from commands.changes.slack import register as register_changes
 from commands.context import Context
-from commands.evidence.redaction import Redactor
 from commands.evidence.slack import register as register_evidence
 from commands.evidence.workflow import EvidenceDesk
 from commands.home import publish_home
@@ -42,6 +41,7 @@ from commands.triage.slack import register as register_triage
 from commands.triage.workflow import TriageDesk
 from integrations.changes import JiraTracker
 from integrations.pager import PagerClient, PagerError
+from integrations.redaction import Redactor
 from integrations.slack.client import SlackClient
 from integrations.slack.errors import SlackError
 from integrations.ssh import SshClient
@@ -49,6 +49,7 @@ from integrations.stores.local import LocalStore
 from storage import Database, utc_now
 from storage.inbox import ReportInbox, RequestInbox
 from storage.migrations import upgrade
+from storage.queries import reports_waiting
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,7 @@ class Bot:
         )
         self.printer = Printer(self.db, self.slack, store_dir=settings.store.dir, clock=utc_now, pace=Pace())
         self.context.wake = self.printer.wake
+        self.context.read_reports = lambda: self.intake.wake()
         self.router = Router(self.db, self.access, command=settings.slack.command)
         self.reports = ReportInbox(self.db, on_batch=self.metrics.inbox_batch_rows.labels("reports").observe)
         self.requests = RequestInbox(
@@ -118,6 +120,8 @@ class Bot:
         metrics = self.metrics
         self.slack.on_call = lambda method, outcome: metrics.slack_calls.labels(method, outcome).inc()
         self.front.on_request = lambda kind: metrics.slack_requests.labels(kind).inc()
+        if self.socket is not None:
+            self.socket.on_acknowledged = metrics.slack_ack_seconds.observe
         self.printer.on_posted = self._posted
         self.intake.on_taken = self._taken
         metrics.inbox_waiting.labels("requests").set_function(lambda: self.requests.waiting)
@@ -192,6 +196,7 @@ class Bot:
                 "workflows": self._check_workflows,
             },
             on_report=self._on_reports,
+            count_waiting=lambda: self.db.read(reports_waiting),
             version=VERSION,
         )
         if self.settings.slack.mode == "http":

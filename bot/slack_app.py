@@ -15,7 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.slack_payloads import action_of, identify, to_ask
 from commands.errors import CommandError
 from commands.router import Respond, Router
-from integrations.slack.client import SlackClient
+from integrations.slack.client import SlackClient, patiently
 from integrations.slack.errors import SlackError, SlackRefused
 
 log = structlog.get_logger(__name__)
@@ -146,7 +146,7 @@ def _by_response_url(slack: SlackClient, body: dict[str, Any]) -> Respond:
         if thread_ts and not replace:
             answer["thread_ts"] = thread_ts
         try:
-            await slack.respond(url, answer)
+            await patiently(lambda: slack.respond(url, answer))
         except SlackRefused:
             await fallback(text, blocks)
         except SlackError as error:
@@ -175,7 +175,7 @@ def _by_ephemeral(slack: SlackClient, channel: str, user: str, thread_ts: str | 
             log.warning("slack.nobody_to_answer", text=text[:200])
             return
         try:
-            await slack.ephemeral(channel, user, text, blocks or (), thread_ts=thread_ts)
+            await patiently(lambda: slack.ephemeral(channel, user, text, blocks or (), thread_ts=thread_ts))
         except SlackError as error:
             log.warning("slack.answer_lost", error=str(error))
 

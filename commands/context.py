@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from sqlmodel import Session
+
 from commands.access import Access
 from commands.inventory import Inventory
 from integrations.slack.client import SlackClient
@@ -24,5 +26,8 @@ class Context:
     store_dir: Path  # where artefacts are kept
     clock: Callable[[], datetime] = utc_now
     wake: Callable[[], None] = lambda: None
+    read_reports: Callable[[], None] = lambda: None  # tells the intake that a report was committed
+    # Called inside the transaction in which a panic changes its incident: `hook(session, panic_id, old, new)`.
+    on_moved: list[Callable[[Session, int, int | None, int], None]] = field(default_factory=list)
     # Called after a panic was committed to an incident: `await hook(panic_id)`. Verbs add themselves.
     on_panic: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)

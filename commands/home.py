@@ -15,6 +15,7 @@ from commands.context import Context
 from commands.incident.wording import span
 from commands.permalinks import permalinks
 from integrations.slack import blocks as b
+from integrations.slack.client import patiently
 from integrations.slack.errors import SlackError
 from integrations.slack.text import code, date, escape, shorten, user
 from storage import (
@@ -74,7 +75,7 @@ async def publish_home(ctx: Context, user_id: str) -> None:
         shown = {(o.incident.id, o.channel, o.ts) for o in (*facts.open, *facts.mine)}
         view = draw_home(facts, role, now, await permalinks(ctx.slack, shown))
     try:
-        await ctx.slack.publish_home(user_id, view)
+        await patiently(lambda: ctx.slack.publish_home(user_id, view))
     except SlackError as error:
         log.warning("home.not_published", user=user_id, error=str(error))
 

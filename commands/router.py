@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from commands.access import Access, Role
 from commands.errors import BadArguments, CommandError, Refused
+from integrations.slack.errors import SlackError
 from integrations.slack.text import code
 from storage import AuditEntry, Database
 from storage.requests import settle
@@ -217,6 +218,9 @@ class Router:
                 await self._audit(ask, act.name, subject, "failed", str(error))
             example = error.example or (verb.example if verb and isinstance(error, BadArguments) else None)
             await ask.reply(f":warning: {error}" + (f"\nFor example: `{example}`" if example else ""))
+        except SlackError as error:
+            await self._audit(ask, act.name, subject, "failed", str(error), broke=True)
+            await ask.reply(f":warning: {error}")
         except Exception as error:
             what = f"{type(error).__name__}: {error}"[:2000]
             await self._audit(ask, act.name, subject, "failed", what, broke=True)

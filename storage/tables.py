@@ -111,6 +111,7 @@ class Incident(SQLModel, table=True):
     resolved_by: str | None = None
     cause: str | None = Field(default=None, sa_type=Text)
     fixed_by: str | None = Field(default=None, sa_type=Text)
+    remind_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when the runbook should be done
     reminded_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     mentioned_again_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     paged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -45,6 +45,7 @@ class SlackMessage(SQLModel, table=True):
     wanted: int = 1
     sent: int = 0
     ts: str | None = Field(default=None, max_length=40)
+    permalink: str | None = Field(default=None, max_length=400)  # of a parent, once it stands
     state: MessageState = Field(default=MessageState.WAITING, sa_type=EnumText(MessageState))
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     attempted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -119,12 +119,19 @@ async def live(arguments: argparse.Namespace) -> None:
             }
             print(json.dumps(ready), flush=True)
             story = asyncio.create_task(_begin(workspace, fleet, data / "begun"))
+            story.add_done_callback(_told)
             await stop.wait()
             story.cancel()
             await asyncio.gather(story, return_exceptions=True)
     finally:
         await fleet.stop()
         await runner.cleanup()
+
+
+def _told(story: asyncio.Task[None]) -> None:
+    """A story that broke off is said in the log, or nobody would know why the channel stays empty."""
+    if not story.cancelled() and (error := story.exception()) is not None:
+        print(f"the demo's first panic failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 async def _begin(workspace: Workspace, fleet: Fleet, begun: Path) -> None:

@@ -13,13 +13,13 @@ from sqlmodel import Session, col, select
 
 from commands.evidence.collection import Collector, json_bytes
 from commands.evidence.contents import Entry, EvidenceConfig, bundle_list, make_archive, manifest_bytes
-from commands.evidence.redaction import Redactor
 from commands.hosts import runs
 from commands.hosts.crashdump import panic_columns, size_words
 from commands.hosts.desk import HostDesk, StepFinding
 from commands.hosts.family import family_of, read_os_release
 from commands.hosts.visits import Visit, Visits
 from commands.incident import thread
+from integrations.redaction import Redactor
 from integrations.slack.text import code
 from integrations.stores import LocalStore, StoreError
 from storage import Artefact, ChangeLink, Panic, RunbookRun, StepResult, panic_ref

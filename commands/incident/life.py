@@ -59,6 +59,8 @@ def resolve(
     if incident.fixed_by:
         words.append(f"*Fixed by:* {escape(shorten(incident.fixed_by, 800))}")
     _happened(session, incident, "resolved", "\n".join(words), actor, now)
+    told = f"timeline:{incident.id}:{int(now.timestamp())}"
+    thread.say(session, incident.id or 0, told, renderer="timeline", subject_id=incident.id, now=now)
 
 
 def reopen(session: Session, incident: Incident, actor: str, now: datetime) -> None:

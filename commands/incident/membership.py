@@ -45,13 +45,15 @@ def others(session: Session, incident: Incident, panic: Panic) -> bool:
 
 
 def leave(session: Session, panic: Panic, old: Incident, new: Incident, now: datetime) -> None:
-    where = (
-        f"{panic_ref(panic.id)} ({escape(panic.host)}) moved to {incident_ref(new.id)}: {escape(panic.title)}"
+    what, title = f"{panic_ref(panic.id)} ({escape(panic.host)}) moved to", escape(panic.title)
+    thread.note(
+        session, old.id or 0, "moved", f"{what} {incident_ref(new.id)}: {title}", panic_id=panic.id, at=now
     )
-    thread.note(session, old.id or 0, "moved", where, panic_id=panic.id, at=now)
-    thread.say(
-        session, old.id or 0, f"moved:{old.id}:{panic.id}:{new.id}", text=f":arrow_right: {where}", now=now
-    )
+    if old.wave:
+        thread.say(session, old.id or 0, f"wave:{old.id}", renderer="wave_list", subject_id=old.id, now=now)
+    else:
+        text = f":arrow_right: {what} {thread.link_to(new.id)}: {title}"
+        thread.say(session, old.id or 0, f"moved:{old.id}:{panic.id}:{new.id}", text=text, now=now)
     if not others(session, old, panic):
         old.state, old.merged_into_id = IncidentState.MERGED, new.id
         session.add(old)

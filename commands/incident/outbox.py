@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 
 from commands.incident.pace import EDIT, KINDS, LOOK, PARENT, POST
 from commands.incident.rendering import Rendered, draw, is_known
+from commands.incident.thread import linked
 from storage import MessageState, SlackMessage
 
 log = structlog.get_logger(__name__)
@@ -187,7 +188,7 @@ def _drawn(session: Session, message: SlackMessage, now: datetime) -> Rendered |
     """What the message shows. A renderer that fails is a defect of ours, and holds up no other message."""
     if message.renderer is None:
         payload = message.payload or {}
-        return Rendered(str(payload.get("text", "")), list(payload.get("blocks") or []))
+        return Rendered(linked(session, str(payload.get("text", ""))), list(payload.get("blocks") or []))
     if not is_known(message.renderer):
         message.state, message.error = MessageState.FAILED, f"nothing draws {message.renderer!r} any more"
         return None

@@ -8,8 +8,12 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
+from commands.incident import thread
+from commands.incident.loops import VERB as LOOP
+from commands.incident.membership import LIVE
 from commands.incident.rendering import Rendered, renderer
 from commands.incident.wording import dump_line, listing, span
+from integrations.redaction import Redactor
 from integrations.slack import blocks as b
 from integrations.slack.text import clean, code, date, escape, shorten, user
 from storage import (
@@ -20,6 +24,7 @@ from storage import (
     RunbookRun,
     RunState,
     StepResult,
+    TimelineEntry,
     incident_ref,
     panic_ref,
 )
@@ -49,7 +54,7 @@ def draw_incident(session: Session, incident_id: int) -> Rendered | None:
     ).first()
     hosts = list(dict.fromkeys(r[0] for r in rows))
     if newest is None:
-        return _draw_empty(incident)
+        return _draw_empty(session, incident)
     headline = _headline(incident, hosts)
     light = (
         _LIGHT[incident.state]
@@ -57,9 +62,9 @@ def draw_incident(session: Session, incident_id: int) -> Rendered | None:
         else ":test_tube:"
     )
     made: list[dict[str, Any]] = [b.section(f"{light} *{escape(shorten(headline, 400))}*")]
-    made.append(b.context(" · ".join(_ids(incident, newest, len(rows)))))
+    made.append(b.context(" · ".join(_ids(session, incident, newest, len(rows)))))
     made.append(b.section("\n".join(_facts(session, incident, newest, hosts, rows))))
-    state = _state_line(incident)
+    state = _state_line(session, incident)
     if state:
         made.append(b.context(state))
     if incident.state is not IncidentState.MERGED:
@@ -69,11 +74,13 @@ def draw_incident(session: Session, incident_id: int) -> Rendered | None:
     )
 
 
-def _draw_empty(incident: Incident) -> Rendered:
+def _draw_empty(session: Session, incident: Incident) -> Rendered:
     """All its panics moved elsewhere."""
-    where = f" Its panics are in {incident_ref(incident.merged_into_id)}." if incident.merged_into_id else ""
-    text = f"{incident_ref(incident.id)} is empty.{where}"
-    return Rendered(text, [b.section(f":arrow_right: *{text}*"), b.context(escape(incident.title))])
+    name = f"{incident_ref(incident.id)} is empty."
+    where = ""
+    if incident.merged_into_id:
+        where = f" Its panics are in {thread.incident_link(session, incident.merged_into_id)}."
+    return Rendered(name, [b.section(f":arrow_right: *{name}*{where}"), b.context(escape(incident.title))])
 
 
 def _headline(incident: Incident, hosts: list[str]) -> str:
@@ -84,11 +91,20 @@ def _headline(incident: Incident, hosts: list[str]) -> str:
     return f"{len(hosts)} hosts panicked: {incident.title}"
 
 
-def _ids(incident: Incident, newest: Panic, panics: int) -> list[str]:
+def _ids(session: Session, incident: Incident, newest: Panic, panics: int) -> list[str]:
     parts = [panic_ref(newest.id) if panics == 1 else f"{panics} panics, last {panic_ref(newest.id)}"]
     parts.append(incident_ref(incident.id))
     if incident.severity == "critical":
         parts.append(":rotating_light: *critical*")
+    loop = session.exec(
+        select(TimelineEntry.id).where(
+            TimelineEntry.incident_id == incident.id,
+            TimelineEntry.verb == LOOP,
+            TimelineEntry.panic_id == newest.id,
+        )
+    ).first()
+    if loop is not None:
+        parts.append(":repeat: *crash loop*")
     if newest.deliberate:
         parts.append("deliberate (a test)")
     if newest.head_lost:
@@ -114,7 +130,7 @@ def _facts(session: Session, incident: Incident, newest: Panic, hosts: list[str]
         lines.append(f"Taint: {escape(shorten(', '.join(newest.taint), 200))}")
     lines.append(escape(recurrence_line(recurrence(session, newest))))
     if incident.previous_id is not None:
-        lines.append(f"Came back after {incident_ref(incident.previous_id)} was resolved.")
+        lines.append(f"Came back after {thread.incident_link(session, incident.previous_id)} was resolved.")
     change = _change_line(session, newest)
     if change:
         lines.append(change)
@@ -154,8 +170,13 @@ def _runbook_line(session: Session, incident: Incident) -> str:
         .order_by(col(RunbookRun.id).desc())
         .limit(1)
     ).first()
+    due = (
+        f" · should be done by {date(incident.remind_at, '{time}')}"
+        if incident.remind_at and incident.state in LIVE
+        else ""
+    )
     if run is None:
-        return "Runbook: not started"
+        return f"Runbook: not started{due}"
     total = session.exec(
         select(func.count()).select_from(StepResult).where(StepResult.run_id == run.id)
     ).one()
@@ -171,7 +192,7 @@ def _runbook_line(session: Session, incident: Incident) -> str:
         RunState.FAILED: ":warning: failed",
         RunState.CANCELLED: "cancelled",
     }[run.state]
-    took = ""
+    took = due if run.state in (RunState.WAITING, RunState.RUNNING) else ""
     if incident.runbook_done_at is not None:
         took = f" · {span(incident.runbook_done_at - incident.opened_at)} after the incident opened"
     return f"Runbook {done}/{total}: {words}{took}"
@@ -192,10 +213,10 @@ def _down_line(panic: Panic) -> str:
     return " · ".join(parts)
 
 
-def _state_line(incident: Incident) -> str:
+def _state_line(session: Session, incident: Incident) -> str:
     parts = []
     if incident.state is IncidentState.MERGED:
-        parts.append(f"Moved to {incident_ref(incident.merged_into_id)}")
+        parts.append(f"Moved to {thread.incident_link(session, incident.merged_into_id)}")
     if incident.acknowledged_by and incident.acknowledged_at:
         parts.append(
             f"Acknowledged by {user(incident.acknowledged_by)} {date(incident.acknowledged_at, '{time}')}"
@@ -249,10 +270,11 @@ def draw_panic_text(session: Session, panic_id: int) -> Rendered | None:
         text = f"{title}\nNo crash text came with the report. Triage looks for it on the host."
         return Rendered(text, [b.section(text)])
     lines = source.splitlines()
-    tail = _within(list(reversed(lines[-40:])), _TAIL_BUDGET)
+    redactor = Redactor()
+    tail = _within(list(reversed(lines[-40:])), _TAIL_BUDGET, redactor)
     tail.reverse()
     left = len(lines) - len(tail)
-    head = _within(lines[: min(_HEAD_LINES, left)], _HEAD_BUDGET) if panic.crash_lines else []
+    head = _within(lines[: min(_HEAD_LINES, left)], _HEAD_BUDGET, redactor) if panic.crash_lines else []
     made = [b.section(f"*{title}*")]
     if head:
         made += [b.section(block) for block in _code_sections(head)]
@@ -271,11 +293,11 @@ _HEAD_BUDGET = 1800
 _TAIL_BUDGET = 8500
 
 
-def _within(lines: list[str], budget: int) -> list[str]:
-    """The first lines that fit, cleaned and escaped; `budget` in characters of JSON, where one may take six."""
+def _within(lines: list[str], budget: int, redactor: Redactor) -> list[str]:
+    """The first lines that fit, redacted, cleaned and escaped; `budget` in characters of JSON, where one may take six."""
     kept: list[str] = []
     for line in lines:
-        line = shorten(clean(line), 500).replace("```", "ˋˋˋ")
+        line = shorten(redactor.redact(clean(line)), 500).replace("```", "ˋˋˋ")
         line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         budget -= len(json.dumps(line))
         if budget < 0:

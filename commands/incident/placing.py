@@ -10,6 +10,7 @@ from sqlmodel import Session, col, or_, select
 
 from commands.incident import thread
 from commands.incident.config import IncidentConfig, RoutingConfig
+from commands.incident.loops import tell_loop
 from commands.incident.membership import (
     LIVE,
     UNKNOWN,
@@ -24,12 +25,13 @@ from commands.incident.membership import (
 )
 from commands.incident.wave import join_wave
 from integrations.slack.text import date, escape
-from storage import Incident, IncidentState, Panic, Silence, incident_ref, panic_ref
+from storage import Correction, Incident, IncidentState, Panic, Silence, incident_ref, panic_ref
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a panic went. `how`: opened, joined, reopened, wave, stayed (its thread became the right one)."""
+    """Where a panic went. `how`: opened, joined, reopened, wave, stayed (its thread became the right one), late (it
+    died before its incident was resolved, and was told of after that)."""
 
     incident: Incident
     how: str
@@ -50,9 +52,12 @@ def place(
             return Placement(wave, "wave")
     placement = (
         _join(session, panic, config)
+        or _merged(session, panic, config)
         or _reopen(session, panic, config, now)
         or Placement(_open(session, panic, routing, now), "opened")
     )
+    if placement.how != "joined":
+        placement.incident.remind_at = now + config.remind_after
     attach(session, panic, placement.incident, now)
     _tell(session, panic, placement, config, routing, now)
     return placement
@@ -129,11 +134,45 @@ def _join(session: Session, panic: Panic, config: IncidentConfig) -> Placement |
     return None
 
 
+def _merged(session: Session, panic: Panic, config: IncidentConfig) -> Placement | None:
+    """A person said that this signature's incident belongs to another one: that holds for the next panic, too."""
+    merges = session.exec(
+        select(Correction)
+        .join(Incident, col(Incident.id) == Correction.incident_id)
+        .where(
+            Correction.verb == "merge",
+            col(Correction.undone_at).is_(None),
+            Incident.signature_key == panic.signature_key,
+            Incident.state == IncidentState.MERGED,
+        )
+        .order_by(col(Correction.id).desc())
+        .limit(20)
+    ).all()
+    for merge in merges:
+        home = session.get_one(Incident, merge.incident_id)
+        while home.merged_into_id is not None:
+            home = session.get_one(Incident, home.merged_into_id)
+        if (
+            home.state in LIVE
+            and shares(session, panic, home)
+            and near(session, home, panic, config.join_window)
+        ):
+            return Placement(home, "joined")
+    return None
+
+
 def _resolved_lately(
     session: Session, panic: Panic, config: IncidentConfig, now: datetime
 ) -> Incident | None:
+    """Resolved at most `reopen_within` before this panic; one that died before the resolution brings nothing back."""
     incident = _last_resolved(session, panic)
-    if incident is None or incident.resolved_at is None or now - incident.resolved_at > config.reopen_within:
+    if incident is None or incident.resolved_at is None:
+        return None
+    if (
+        not incident.resolved_at
+        <= max(panic.occurred_at, incident.resolved_at)
+        <= incident.resolved_at + config.reopen_within
+    ):
         return None
     return incident
 
@@ -142,6 +181,8 @@ def _reopen(session: Session, panic: Panic, config: IncidentConfig, now: datetim
     incident = _resolved_lately(session, panic, config, now)
     if incident is None:
         return None
+    if incident.resolved_at is not None and panic.occurred_at <= incident.resolved_at:
+        return Placement(incident, "late")
     incident.state = IncidentState.OPEN
     incident.silenced = panic.silenced
     begin_again(incident, now)
@@ -193,7 +234,7 @@ def _link_previous(session: Session, panic: Panic, incident: Incident, now: date
         session,
         previous.id or 0,
         f"came-back:{previous.id}:{incident.id}",
-        text=f":leftwards_arrow_with_hook: It came back: {incident_ref(incident.id)} "
+        text=f":leftwards_arrow_with_hook: It came back: {thread.link_to(incident.id)} "
         f"on {escape(panic.host)}, {date(panic.occurred_at)}.",
         now=now,
     )
@@ -214,6 +255,7 @@ def _tell(
         "opened": f"{escape(panic.host)} panicked: {escape(panic.title)}",
         "joined": f"{escape(panic.host)} panicked, too ({panic_ref(panic.id)})",
         "reopened": f"{escape(panic.host)} panicked again ({panic_ref(panic.id)}): reopened",
+        "late": f"{escape(panic.host)} had panicked before this was resolved ({panic_ref(panic.id)})",
     }[how]
     thread.note(
         session,
@@ -235,32 +277,5 @@ def _tell(
         )
     thread.show_text(session, panic, now)
     mention(session, panic, incident, routing, now)
-    loops = crash_loop(session, panic, config)
-    if loops:
-        said = f"{escape(panic.host)} is in a crash loop: {loops} panics within {_hours(config)}"
-        thread.note(session, incident_id, "crash_loop", said, panic_id=panic.id, at=now)
-        thread.say(
-            session, incident_id, f"loop:{incident_id}:{panic.id}", text=f":repeat: *{said}.*", now=now
-        )
+    tell_loop(session, panic, incident_id, config, now)
     thread.touch(session, incident_id)
-
-
-def _hours(config: IncidentConfig) -> str:
-    minutes = int(config.crash_loop_window.total_seconds() // 60)
-    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
-
-
-def crash_loop(session: Session, panic: Panic, config: IncidentConfig) -> int:
-    """How many panics this host had in the window that ends with this one, when that is a loop; else 0."""
-    since = panic.occurred_at - config.crash_loop_window
-    count = len(
-        session.exec(
-            select(Panic.id).where(
-                Panic.host == panic.host,
-                Panic.occurred_at > since,
-                Panic.occurred_at <= panic.occurred_at,
-                Panic.deliberate == False,  # noqa: E712 - SQL
-            )
-        ).all()
-    )
-    return count if count >= config.crash_loop_count else 0

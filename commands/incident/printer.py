@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 from commands.incident.outbox import Claim, Job, claim, due_channels
 from commands.incident.pace import EDIT, KINDS, LOOK, PARENT, POST, Pace
 from integrations.slack.client import Found, SlackClient
-from integrations.slack.errors import SlackDown, SlackRateLimited, SlackRefused, SlackUnclear
+from integrations.slack.errors import SlackDown, SlackError, SlackRateLimited, SlackRefused, SlackUnclear
 from storage import Database, MessageState, SlackMessage
 
 log = structlog.get_logger(__name__)
@@ -183,8 +183,25 @@ class Printer:
             return message.created_at
 
         asked = await self.db.write(record)
+        if job.kind == PARENT:
+            await self._remember_link(job, ts)
         if job.ts is None:
             self.on_posted(job.key, (self.clock() - asked).total_seconds())
+
+    async def _remember_link(self, job: Job, ts: str) -> None:
+        """The parent's address, for the threads that name it and for the pager; without it they name its id."""
+        try:
+            url = await self.slack.permalink(job.channel, ts)
+        except SlackError as error:
+            log.info("slack.no_permalink", key=job.key, error=str(error))
+            return
+
+        def record(session: Session) -> None:
+            message = session.get_one(SlackMessage, job.id)
+            message.permalink = url[:400]
+            session.add(message)
+
+        await self.db.write(record)
 
     def _first_check(self) -> datetime | None:
         return self.clock() + self.double_checks[0] if self.double_checks else None

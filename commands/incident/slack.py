@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from commands.access import Role
 from commands.context import Context
@@ -13,11 +14,14 @@ from commands.errors import BadArguments, Impossible
 from commands.incident import corrections, life, modals, thread
 from commands.incident.config import IncidentConfig, RoutingConfig
 from commands.incident.lookup import incident_meant, panic_meant
+from commands.incident.moves import telling_moves
+from commands.incident.rendering import Rendered
 from commands.incident.silences import SilenceDesk, register_silences
+from commands.incident.timeline import draw_timeline
 from commands.router import Ask, Router
 from integrations.slack import blocks as b
-from integrations.slack.text import date, escape, shorten, user
-from storage import Incident, TimelineEntry, incident_ref, panic_ref
+from integrations.slack.text import escape, user
+from storage import incident_ref, panic_ref
 from storage.requests import once
 
 _MENTION = re.compile(r"\A<@([UW][A-Z0-9]+)(?:\|[^>]*)?>\Z")
@@ -35,7 +39,10 @@ class IncidentDesk:
         """Once for each request: after a crash between the effect and its record, the effect stands."""
 
         def guarded(session: Session) -> str | None:
-            return act(session) if once(session, ask.request_id) else None
+            if not once(session, ask.request_id):
+                return None
+            with telling_moves(session, self.context.on_moved):
+                return act(session)
 
         answer = await self.context.db.write(guarded)
         self.context.wake()
@@ -89,6 +96,14 @@ class IncidentDesk:
         """`/panic resolve I-7 cause: … fixed: …`; the cause may be left out, the modal asks for both."""
         named, rest = self._first(ask)
         cause, fixed = split_cause(rest)
+        if not cause:
+            if ask.trigger_id is None:
+                raise BadArguments(
+                    "say what the cause was; “unknown” is an answer, too.",
+                    example="/panic resolve I-7 cause: bad DIMM fixed: replaced it",
+                )
+            await self._open(replace(ask, value=named or ask.value), modals.resolve_modal)
+            return
 
         def act(session: Session) -> str:
             incident = incident_meant(session, ask, named)
@@ -106,26 +121,12 @@ class IncidentDesk:
         await self._change(act, ask)
 
     async def timeline(self, ask: Ask) -> None:
-        incident, entries = await self.context.db.read(lambda s: self._timeline(s, ask))
-        lines = [f"{date(e.at, '{date_short_pretty} {time_secs}')} {e.text}" for e in entries]
-        title = f"*Timeline of {incident_ref(incident.id)}: {escape(incident.title)}*"
-        made = [b.section(title)]
-        for line in lines[-40:]:
-            made.append(b.context(shorten(line, 2900)))
-        if len(lines) > 40:
-            made.insert(
-                1, b.context(f"{len(lines) - 40} older entries: `/panic show {incident_ref(incident.id)}`")
-            )
-        await ask.reply(f"Timeline of {incident_ref(incident.id)}", made)
+        def look(session: Session) -> Rendered | None:
+            return draw_timeline(session, incident_meant(session, ask, self._first(ask)[0]).id or 0)
 
-    def _timeline(self, session: Session, ask: Ask) -> tuple[Incident, list[TimelineEntry]]:
-        incident = incident_meant(session, ask, self._first(ask)[0])
-        entries = session.exec(
-            select(TimelineEntry)
-            .where(TimelineEntry.incident_id == incident.id)
-            .order_by(col(TimelineEntry.at), col(TimelineEntry.id))
-        ).all()
-        return incident, list(entries)
+        drawn = await self.context.db.read(look)
+        if drawn is not None:
+            await ask.reply(drawn.text, drawn.blocks)
 
     # -- modals ---------------------------------------------------------------------------------------
 

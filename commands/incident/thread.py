@@ -6,13 +6,37 @@ a crash in between loses neither.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session, select
 
-from storage import Incident, MessageState, Panic, SlackMessage, TimelineEntry, utc_now
+from storage import Incident, MessageState, Panic, SlackMessage, TimelineEntry, incident_ref, utc_now
+
+# Stands in a text for another incident's name until the text is drawn: only then its thread's address is known.
+# A control character cannot come from a host's text, which is cleaned of them.
+_LINK = re.compile("\x01(\\d+)\x01")
+
+
+def link_to(incident_id: int | None) -> str:
+    """`I-7` in a text for `say`, a link to its thread once that is posted."""
+    return f"\x01{incident_id}\x01"
+
+
+def linked(session: Session, text: str) -> str:
+    """The text with what `link_to` left in it put in words."""
+    return _LINK.sub(lambda found: incident_link(session, int(found.group(1))), text)
+
+
+def incident_link(session: Session, incident_id: int | None) -> str:
+    """`<address|I-7>`, or `I-7` while the address is not known."""
+    url = session.exec(
+        select(SlackMessage.permalink).where(SlackMessage.key == parent_key(incident_id or 0))
+    ).first()
+    ref = incident_ref(incident_id)
+    return f"<{url}|{ref}>" if url else ref
 
 
 def parent_key(incident_id: int) -> str:

@@ -6,9 +6,10 @@ Driven by the database alone, so a restart neither forgets nor repeats anything.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from sqlmodel import Session, col, select
@@ -22,6 +23,7 @@ from commands.incident.wording import span
 from integrations.slack.text import escape
 from storage import AuditEntry, Incident, IncidentState, MessageState, Panic, SlackMessage, incident_ref
 
+_PAGES_AT_ONCE = 10
 log = structlog.get_logger(__name__)
 
 
@@ -52,6 +54,7 @@ class Page:
     source: str
     severity: str
     why: str
+    link: str | None = None
 
 
 class Watch:
@@ -73,6 +76,7 @@ class Watch:
         self.printer = printer
         self.pager = pager
         self.every = every
+        self._calls: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         while True:
@@ -92,10 +96,24 @@ class Watch:
                 self.context.wake()
         if self.pager is None:
             return
+        # Beside the clock: a pager that hangs must not hold up reminders and second mentions.
         for page in await self.context.db.read(lambda s: self._pages(s, now)):
-            await self._page(page, now)
+            self._begin(page.incident_id, self._page(page, now))
         for incident_id in await self.context.db.read(_to_resolve):
-            await self._resolve_page(incident_id)
+            self._begin(incident_id, self._resolve_page(incident_id))
+
+    def _begin(self, key: int, call: Coroutine[Any, Any, None]) -> None:
+        """One call at a time for each incident, `_PAGES_AT_ONCE` in all; what does not fit comes at the next tick."""
+        if key in self._calls or len(self._calls) >= _PAGES_AT_ONCE:
+            call.close()
+            return
+        task = asyncio.create_task(call, name=f"pager:{key}")
+        self._calls[key] = task
+        task.add_done_callback(lambda _done: self._calls.pop(key, None))
+
+    async def settled(self) -> None:
+        """Waits for the calls to the pager that are under way."""
+        await asyncio.gather(*self._calls.values(), return_exceptions=True)
 
     def _anything(self, session: Session, now: datetime) -> bool:
         """Cheap look before taking the write lock."""
@@ -132,6 +150,7 @@ class Watch:
             if incident.assignee:
                 text = f"<@{incident.assignee}> {text}"
             thread.note(session, incident.id or 0, "reminder", f"runbook not done after {after}", at=now)
+            _audit(session, "reminder", incident, "done", f"runbook not done after {after}", now)
             opened = int(incident.opened_at.timestamp())
             thread.say(session, incident.id or 0, f"reminder:{incident.id}:{opened}", text=text, now=now)
             thread.touch(session, incident.id or 0)
@@ -149,6 +168,7 @@ class Watch:
             thread.note(
                 session, incident.id or 0, "mentioned_again", f"nobody acknowledged in {after}", at=now
             )
+            _audit(session, "mention_again", incident, "done", f"nobody acknowledged in {after}", now)
             thread.say(session, incident.id or 0, f"again:{incident.id}:{opened}", text=text, now=now)
         return len(due)
 
@@ -179,6 +199,7 @@ class Watch:
                     source=host or "panicroom",
                     severity="critical",
                     why=why,
+                    link=_permalink(session, incident),
                 )
             )
         return pages
@@ -193,7 +214,7 @@ class Watch:
                     source=page.source,
                     severity=page.severity,
                     details={"incident": incident_ref(page.incident_id), "why": page.why},
-                    link=None,
+                    link=page.link,
                 )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again at the next tick
             log.error("pager.failed", incident=page.incident_id, error=str(error))
@@ -204,15 +225,7 @@ class Watch:
             incident = session.get_one(Incident, page.incident_id)
             incident.paged_at = now
             session.add(incident)
-            session.add(
-                AuditEntry(
-                    actor="panicroom",
-                    verb="page",
-                    subject=incident_ref(incident.id),
-                    outcome="done",
-                    detail=page.why,
-                )
-            )
+            _audit(session, "page", incident, "done", page.why, now)
             said = f":pager: The pager was called: {escape(page.why)}."
             life = int(incident.opened_at.timestamp())
             thread.note(session, page.incident_id, "paged", page.why, at=now)
@@ -223,7 +236,10 @@ class Watch:
 
     def _pager_failed(self, session: Session, page: Page, error: str, now: datetime) -> None:
         said = f":warning: The pager could not be called ({escape(error[:300])}); it is tried again every few seconds."
-        thread.say(session, page.incident_id, f"page-failed:{page.dedup_key}", text=said, now=now)
+        key = f"page-failed:{page.dedup_key}"
+        if session.exec(select(SlackMessage.id).where(SlackMessage.key == key)).first() is None:
+            _audit(session, "page", session.get_one(Incident, page.incident_id), "failed", error[:500], now)
+        thread.say(session, page.incident_id, key, text=said, now=now)
 
     async def _resolve_page(self, incident_id: int) -> None:
         assert self.pager is not None
@@ -241,6 +257,19 @@ class Watch:
             session.add(row)
 
         await self.context.db.write(record)
+
+
+def _audit(session: Session, verb: str, incident: Incident, outcome: str, detail: str, now: datetime) -> None:
+    """The bot's own acts are audited like a person's."""
+    row = AuditEntry(
+        actor="panicroom",
+        verb=verb,
+        subject=incident_ref(incident.id),
+        outcome=outcome,
+        detail=detail,
+        at=now,
+    )
+    session.add(row)
 
 
 def _critical_and_open() -> SelectOfScalar[Incident]:
@@ -275,6 +304,12 @@ def _dedup_key(session: Session, incident: Incident) -> str:
         select(SlackMessage.created_at).where(SlackMessage.key == thread.parent_key(incident.id or 0))
     ).first()
     return f"panicroom-{incident_ref(incident.id)}-{int((born or incident.opened_at).timestamp())}"
+
+
+def _permalink(session: Session, incident: Incident) -> str | None:
+    return session.exec(
+        select(SlackMessage.permalink).where(SlackMessage.key == thread.parent_key(incident.id or 0))
+    ).first()
 
 
 def _posted(session: Session, incident: Incident) -> bool:

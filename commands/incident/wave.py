@@ -8,9 +8,12 @@ from sqlmodel import Session, col, select
 
 from commands.incident import thread
 from commands.incident.config import IncidentConfig, RoutingConfig
+from commands.incident.loops import tell_loop
 from commands.incident.membership import LIVE, UNKNOWN, attach, leave, mention, near, post_parent
-from integrations.slack.text import escape
-from storage import Incident, Panic, panic_ref
+from commands.incident.rendering import Rendered, renderer
+from integrations.slack import blocks as b
+from integrations.slack.text import date, escape, sections, shorten
+from storage import Incident, Panic, TimelineEntry, panic_ref
 
 WAVE = "unclassified-wave"
 _TITLE = "Unclassified wave: hosts that panicked without a readable cause"
@@ -30,8 +33,41 @@ def join_wave(
     joined = f"{escape(panic.host)} ({panic_ref(panic.id)})"
     thread.note(session, wave.id or 0, "joined", joined, panic_id=panic.id, at=now)
     mention(session, panic, wave, routing, now)
+    tell_loop(session, panic, wave.id or 0, config, now)
+    thread.say(session, wave.id or 0, f"wave:{wave.id}", renderer="wave_list", subject_id=wave.id, now=now)
     thread.touch(session, wave.id or 0)
     return wave
+
+
+_LISTED = 60
+
+
+@renderer("wave_list")
+def draw_wave(session: Session, incident_id: int) -> Rendered | None:
+    """Who is in the wave, and who was and could be read: one line a panic, the newest first."""
+    rows = session.exec(
+        select(Panic.id, Panic.host, Panic.occurred_at)
+        .where(Panic.incident_id == incident_id)
+        .order_by(col(Panic.occurred_at).desc())
+    ).all()
+    gone = session.exec(
+        select(TimelineEntry.text)
+        .where(TimelineEntry.incident_id == incident_id, TimelineEntry.verb == "moved")
+        .order_by(col(TimelineEntry.id).desc())
+    ).all()
+    lines = [
+        f"• {panic_ref(number)} {escape(shorten(host, 80))} {date(at)}" for number, host, at in rows[:_LISTED]
+    ]
+    if len(rows) > _LISTED:
+        lines.append(f"and {len(rows) - _LISTED} more: `/panic list kind:unknown`")
+    title = f"*{len(rows)} not read yet*" if rows else "*All of them could be read.*"
+    made = [b.section(part) for part in sections([title, *lines])]
+    if gone:
+        read = [f"• {shorten(text, 160)}" for text in gone[:20]]
+        if len(gone) > 20:
+            read.append(f"and {len(gone) - 20} more")
+        made += [b.section(part) for part in sections([f"*{len(gone)} read and moved out*", *read])]
+    return Rendered(f"{len(rows)} hosts without a readable cause, {len(gone)} read since", made)
 
 
 def _running_wave(session: Session, panic: Panic, config: IncidentConfig) -> Incident | None:

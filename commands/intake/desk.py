@@ -14,13 +14,14 @@ from sqlmodel import Session, col, select
 from commands.context import Context
 from commands.incident import placing, thread
 from commands.incident.config import IncidentConfig, RoutingConfig
+from commands.incident.moves import telling_moves
 from commands.intake.config import IntakeConfig
 from commands.intake.correlation import add_facts, find_panic, new_panic, remember_host, remember_signature
 from commands.intake.reading import Reading, read_report
 from integrations.slack.text import code, escape
+from integrations.stores.local import LocalStore
 from storage import (
     Artefact,
-    AuditEntry,
     Panic,
     Report,
     ReportState,
@@ -62,6 +63,7 @@ class IntakeDesk:
         self.routing = routing
         self.admin_channel = admin_channel
         self.redact = redact
+        self.store = LocalStore(context.store_dir)
         self._event = asyncio.Event()
         self.on_taken: Callable[[Taken], None] = lambda _taken: None
         self._told_up_to = 0  # quarantined reports; told once for each key, so a restart repeats nothing
@@ -109,7 +111,14 @@ class IntakeDesk:
         reading = await asyncio.to_thread(
             read_report, report.body, host=report.host.lower(), received_at=report.received_at
         )
-        taken = await self.context.db.write(lambda s: self._record(s, report.id or 0, reading))
+        # Before the transaction, which holds the one writer: a long text takes a while to redact.
+        told = await asyncio.to_thread(self.redact, reading.text)
+
+        def record(session: Session) -> Taken:
+            with telling_moves(session, self.context.on_moved):
+                return self._record(session, report.id or 0, reading, told)
+
+        taken = await self.context.db.write(record)
         self.context.wake()
         log.info(
             "intake.report", report=report_ref(report.id), panic=panic_ref(taken.panic_id), how=taken.how
@@ -132,7 +141,7 @@ class IntakeDesk:
         self._hooks.add(task)
         task.add_done_callback(self._hooks.discard)
 
-    def _record(self, session: Session, report_id: int, reading: Reading) -> Taken:
+    def _record(self, session: Session, report_id: int, reading: Reading, told: str) -> Taken:
         report = session.get_one(Report, report_id)
         if report.state is not ReportState.NEW:
             return Taken(report.panic_id or 0, None, "unknown", "witness")
@@ -161,15 +170,15 @@ class IntakeDesk:
                     thread.show_text(session, panic, now)
         remember_signature(session, panic, panic.title)
         remember_host(session, reading.host, entry, panic)
-        if panic.text and panic.incident_id is not None:
-            self._keep_text(session, panic)
+        if panic.text and panic.text == reading.text and panic.incident_id is not None:
+            self._keep_text(session, panic, told)
         report.state, report.panic_id = ReportState.DONE, panic.id
         session.add(report)
         return Taken(panic.id or 0, panic.incident_id, panic.kind, how)
 
-    def _keep_text(self, session: Session, panic: Panic) -> None:
+    def _keep_text(self, session: Session, panic: Panic, redacted: str) -> None:
         """The whole text as a file: unredacted in the store, redacted in the thread. Once for each text."""
-        digest = hashlib.sha256(panic.text.encode()).hexdigest()
+        digest = hashlib.sha256(panic.text.encode(errors="replace")).hexdigest()
         known = session.exec(
             select(Artefact).where(
                 Artefact.panic_id == panic.id, Artefact.kind == "text", Artefact.sha256 == digest
@@ -183,18 +192,17 @@ class IntakeDesk:
             ).all()
         )
         stem = f"{panic_ref(panic.id)}-dmesg" + (f"-{number + 1}" if number else "")
-        folder = Path("panics") / panic_ref(panic.id)
-        kept, told = folder / f"{stem}.txt", folder / f"{stem}.redacted.txt"
-        _write(self.context.store_dir / kept, panic.text)
-        _write(self.context.store_dir / told, self.redact(panic.text))
+        folder = ("panics", panic_ref(panic.id))
+        kept = self.store.put((*folder, f"{stem}.txt"), panic.text.encode(errors="replace"))
+        told = self.store.put((*folder, f"{stem}.redacted.txt"), redacted.encode(errors="replace"))
         session.add(
             Artefact(
                 panic_id=panic.id or 0,
                 kind="text",
-                name=kept.name,
+                name=f"{stem}.txt",
                 sha256=digest,
-                size=len(panic.text.encode()),
-                path=str(kept),
+                size=kept.size,
+                path=kept.path,
             )
         )
         thread.say(
@@ -202,8 +210,8 @@ class IntakeDesk:
             panic.incident_id or 0,
             f"textfile:{panic.id}:{digest[:12]}",
             text=f"{panic_ref(panic.id)}: the whole text, {len(panic.text.splitlines())} lines",
-            file=told,
-            file_name=kept.name,
+            file=Path(told.path),
+            file_name=f"{stem}.txt",
         )
 
     async def _failed(self, report_id: int, error: Exception) -> None:
@@ -220,7 +228,8 @@ class IntakeDesk:
                     session,
                     f"parked:{report.id}",
                     f":warning: Report {report_ref(report.id)} of {escape(report.host)} could not be read "
-                    f"({escape(report.error[:300])}). It is kept; `panicroom doctor` lists it.",
+                    f"({escape(report.error[:300])}). It is kept; "
+                    f"`/panic quarantine accept {report_ref(report.id)}` tries it once more.",
                 )
             session.add(report)
 
@@ -273,31 +282,20 @@ class IntakeDesk:
         self._told_up_to = waiting[-1][0] or after
         self.context.wake()
 
-    async def release(self, report_id: int, actor: str, *, request_id: str = "") -> Report | None:
-        """A person takes a quarantined report in; None when there is no such report in quarantine."""
+    async def release(self, report_id: int, *, request_id: str = "") -> Report | None:
+        """A person takes in a report that is quarantined or parked; None when there is no such one."""
 
         def record(session: Session) -> Report | None:
             report = session.get(Report, report_id)
             if not once(session, request_id):
                 return report
-            if report is None or report.state is not ReportState.QUARANTINED:
+            if report is None or report.state not in (ReportState.QUARANTINED, ReportState.PARKED):
                 return None
-            report.state = ReportState.NEW
+            report.state, report.attempts = ReportState.NEW, 0
+            report.next_at = self.context.clock()
             session.add(report)
-            session.add(
-                AuditEntry(
-                    actor=actor, verb="quarantine.accept", subject=report_ref(report.id), outcome="done"
-                )
-            )
             return report
 
         report = await self.context.db.write(record)
         self.wake()
         return report
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(text, encoding="utf-8", errors="replace")
-    scratch.replace(path)

@@ -23,7 +23,7 @@ def register(router: Router, desk: IntakeDesk) -> None:
                 "it is `quarantine`, or `quarantine accept R-12`.", example="/panic quarantine accept R-12"
             )
         report_id = parse_ref(words[1], "R")
-        report = await desk.release(report_id, ask.user, request_id=ask.request_id) if report_id else None
+        report = await desk.release(report_id, request_id=ask.request_id) if report_id else None
         if report is None:
             raise NotFound(
                 f"no report {code(words[1][:40])} is in quarantine. `/panic quarantine` lists them."
@@ -37,7 +37,7 @@ def register(router: Router, desk: IntakeDesk) -> None:
         quarantine,
         role=Role.ADMIN,
         usage="quarantine [accept R-12]",
-        help="reports from hosts that the inventory does not know",
+        help="reports from unknown hosts, and ones that could not be read",
         example="/panic quarantine accept R-12",
     )
 
@@ -46,18 +46,20 @@ async def _listing(desk: IntakeDesk) -> str:
     rows = await desk.context.db.read(
         lambda s: s.exec(
             select(Report)
-            .where(Report.state == ReportState.QUARANTINED)
+            .where(col(Report.state).in_((ReportState.QUARANTINED, ReportState.PARKED)))
             .order_by(col(Report.id).desc())
             .limit(20)
         ).all()
     )
     total = await desk.context.db.read(
         lambda s: s.exec(
-            select(func.count()).select_from(Report).where(Report.state == ReportState.QUARANTINED)
+            select(func.count())
+            .select_from(Report)
+            .where(col(Report.state).in_((ReportState.QUARANTINED, ReportState.PARKED)))
         ).one()
     )
     if not rows:
         return "Nothing is in quarantine."
-    lines = [f"• {report_ref(r.id)} {code(r.host)} {date(r.received_at)}" for r in rows]
+    lines = [f"• {report_ref(r.id)} {code(r.host)} {date(r.received_at)} ({r.state.value})" for r in rows]
     more = f"\n{total - len(rows)} older ones." if total > len(rows) else ""
     return "\n".join(lines) + more + "\n`/panic quarantine accept R-12` takes one in."

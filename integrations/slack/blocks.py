@@ -6,15 +6,17 @@ elements, button text 75, button value 2,000, 50 blocks a message, 100 a view, m
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
-from integrations.slack.text import shorten
+from integrations.slack.text import cut_mrkdwn, shorten
 
 Block = dict[str, Any]
 
 
 def mrkdwn(text: str, limit: int = 3000) -> Block:
-    return {"type": "mrkdwn", "text": shorten(text, limit) or " ", "verbatim": True}
+    return {"type": "mrkdwn", "text": cut_mrkdwn(text, limit) or " ", "verbatim": True}
 
 
 def plain(text: str, limit: int = 150) -> Block:
@@ -148,3 +150,47 @@ def modal(
     if submit is not None:
         view["submit"] = plain(submit, 24)
     return view
+
+
+# Slack refuses a message whose blocks are longer as a whole (msg_blocks_too_long). The figure is not documented; apps
+# have met it a little above 13,200 characters of compact JSON.
+MESSAGE_LIMIT = 12_900
+MESSAGE_BLOCKS = 50
+
+
+def weight(value: Any) -> int:
+    """Characters of compact JSON, which is what Slack counts."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def level(weights: Sequence[int], room: int) -> int:
+    """The largest weight that each may have so that all fit in `room`: small ones stay whole, large ones are cut alike.
+
+    The largest of the weights when all of them fit.
+    """
+    left = max(room, 0)
+    for count, one in enumerate(sorted(weights)):
+        share = left // (len(weights) - count)
+        if one > share:
+            return share
+        left -= one
+    return max(weights, default=0)
+
+
+def within_limit(blocks: Sequence[Block], notice: str, *, foot: int = 0, limit: int = MESSAGE_LIMIT) -> list[Block]:
+    """The blocks of one message, as many as Slack takes; where some are left out, `notice` (mrkdwn) says so.
+
+    Whole blocks go, from the end, before the last `foot` of them, which stay (buttons).
+    """
+    if len(blocks) <= MESSAGE_BLOCKS and weight(list(blocks)) <= limit:
+        return list(blocks)
+    body, last = list(blocks[: len(blocks) - foot]), list(blocks[len(blocks) - foot :])
+    end = [context(notice), *last]
+    room = limit - weight(end) - 1
+    kept: list[Block] = []
+    for block in body[: MESSAGE_BLOCKS - len(end)]:
+        room -= weight(block) + 1
+        if room < 0:
+            break
+        kept.append(block)
+    return [*kept, *end]

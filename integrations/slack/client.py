@@ -226,7 +226,7 @@ class SlackClient:
                     timeout=aiohttp.ClientTimeout(total=max(60.0, self.config.timeout)),
                 ) as sent:
                     if sent.status == 429:
-                        raise SlackRateLimited("file upload", float(sent.headers.get("Retry-After", "1")))
+                        raise SlackRateLimited("file upload", _seconds(sent.headers.get("Retry-After")))
                     if sent.status >= 400:
                         raise SlackDown(f"uploading {name} was answered with HTTP {sent.status}")
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -260,7 +260,9 @@ class SlackClient:
     # -- people and views -----------------------------------------------------------------------------
 
     async def open_view(self, trigger_id: str, view: Mapping[str, Any]) -> str:
-        answer = await self.call("views.open", {"trigger_id": trigger_id, "view": dict(view)})
+        # A trigger lives for three seconds: a longer pause is the person's to take, by pressing again.
+        fields = {"trigger_id": trigger_id, "view": dict(view)}
+        answer = await patiently(lambda: self.call("views.open", fields), within=2.0)
         return str(answer["view"]["id"])
 
     async def update_view(self, view_id: str, view: Mapping[str, Any]) -> None:
@@ -283,7 +285,7 @@ class SlackClient:
         try:
             async with self._session.post(response_url, json=dict(body)) as answer:
                 if answer.status == 429:
-                    raise SlackRateLimited("response_url", float(answer.headers.get("Retry-After", "1")))
+                    raise SlackRateLimited("response_url", _seconds(answer.headers.get("Retry-After")))
                 if answer.status >= 500:
                     raise SlackDown(f"response_url was answered with HTTP {answer.status}")
                 if answer.status >= 400:
@@ -303,13 +305,8 @@ def _from_answer(method: str, error: SlackApiError) -> SlackError:
     data = response.data if isinstance(getattr(response, "data", None), dict) else {}
     code = str(data.get("error", "")) if isinstance(data, dict) else ""
     if status == 429 or code in {"ratelimited", "rate_limited"}:
-        raw = headers.get("retry-after", "1")
-        raw = raw[0] if isinstance(raw, list) else raw
-        try:
-            wait = min(max(float(raw), 0.0), 3600.0)
-        except ValueError:
-            wait = 1.0
-        return SlackRateLimited(method, wait)
+        raw = headers.get("retry-after")
+        return SlackRateLimited(method, _seconds(raw[0] if isinstance(raw, list) and raw else raw))
     if (
         status >= 500
         or code in {"internal_error", "fatal_error", "service_unavailable", "request_timeout"}
@@ -318,3 +315,24 @@ def _from_answer(method: str, error: SlackApiError) -> SlackError:
         return SlackUnclear(f"{method} was answered with HTTP {status} {code}".strip())
     details = (data.get("response_metadata") or {}).get("messages") or []
     return SlackRefused(method, code, tuple(str(d) for d in details[:5]))
+
+
+def _seconds(header: object) -> float:
+    """Retry-After in seconds, between 0 and an hour; 1 when it is missing or a date (Slack sends whole seconds)."""
+    try:
+        return min(max(float(str(header)), 0.0), 3600.0)
+    except ValueError:
+        return 1.0
+
+
+async def patiently(call: Callable[[], Awaitable[T]], *, within: float = 20.0) -> T:
+    """Makes a call that answers a person, again after each 429, as long as the pauses fit into `within` seconds."""
+    left = within
+    while True:
+        try:
+            return await call()
+        except SlackRateLimited as error:
+            left -= max(error.retry_after, 0.1)
+            if left < 0:
+                raise
+            await asyncio.sleep(error.retry_after)

@@ -47,7 +47,7 @@ class SlackRateLimited(SlackError):
     def __init__(self, method: str, retry_after: float) -> None:
         self.method = method
         self.retry_after = retry_after
-        super().__init__(f"Slack asks to wait {retry_after:g} s before {method}")
+        super().__init__(f"Slack asks to wait {retry_after:g} s before {method}. Try again after that.")
 
 
 class SlackDown(SlackError):

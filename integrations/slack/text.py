@@ -7,6 +7,7 @@ Source: Slack's "Formatting text for app surfaces".
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-9;?]*[ -/]*[@-~]")
@@ -75,3 +76,26 @@ def date(moment: datetime, style: str = "{date_short_pretty} {time_secs}") -> st
 def user(user_id: str) -> str:
     """A person named without being mentioned in a host's text; only ids that look like ids become mentions."""
     return f"<@{user_id}>" if re.fullmatch(r"[UW][A-Z0-9]{2,20}", user_id) else escape(user_id)
+
+
+def sections(lines: Sequence[str], limit: int = 2900) -> list[str]:
+    """Whole lines joined to texts of at most `limit` characters (a section's text holds 3,000)."""
+    made: list[str] = []
+    for line in lines:
+        if made and len(made[-1]) + 1 + len(line) <= limit:
+            made[-1] += f"\n{line}"
+        else:
+            made.append(shorten(line, limit))
+    return made
+
+
+def cut_mrkdwn(text: str, limit: int) -> str:
+    """At most `limit` characters of text that is escaped already: no entity, link or date is cut in two."""
+    if len(text) <= limit:
+        return text
+    cut = text[: limit - 1]
+    for opened, closed in (("<", ">"), ("&", ";")):
+        start = cut.rfind(opened)
+        if start > cut.rfind(closed):
+            cut = cut[:start]
+    return cut.rstrip() + "…"

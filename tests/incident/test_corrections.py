@@ -18,7 +18,7 @@ async def test_merge_moves_all_panics_and_undo_brings_them_back(bot: Floor, ws: 
     assert await bot.say("merge I-2 I-1", user="U0ADMIN") == "I-2 is merged into I-1."
     assert set((await bot.who_is_where()).values()) == {1}
     bot.printer.wake()
-    moved = await ws.message("I-2 is empty. Its panics are in I-1.")
+    moved = await ws.message("I-2 is empty.")
     await ws.reply(moved, "merged I-2 into I-1")
     assert await bot.say("undo I-2", user="U0ADMIN") == ":rewind: undid: merge."
     assert await bot.who_is_where() == before

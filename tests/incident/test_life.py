@@ -100,10 +100,13 @@ async def test_a_reminder_after_thirty_minutes_once_and_not_when_the_runbook_is_
     await quiet.report("web-1", oops())
     quiet.clock.forward(minutes=29)
     await quiet.watch.tick()
+    await quiet.watch.settled()
     assert await quiet.sayings("reminder:") == []
     quiet.clock.forward(minutes=2)
     await quiet.watch.tick()
+    await quiet.watch.settled()
     await quiet.watch.tick()
+    await quiet.watch.settled()
     (said,) = await quiet.sayings("reminder:")
     assert "30 min have passed and the runbook is not done" in str(said.payload)
     await quiet.report("web-2", oops("other"))
@@ -118,6 +121,7 @@ async def test_a_reminder_after_thirty_minutes_once_and_not_when_the_runbook_is_
     await quiet.db.write(done)
     quiet.clock.forward(minutes=31)
     await quiet.watch.tick()
+    await quiet.watch.settled()
     assert len(await quiet.sayings("reminder:")) == 1
 
 
@@ -126,27 +130,35 @@ async def test_nobody_acknowledges_mention_again_then_page_then_resolve_the_page
         await bot.report("db-1", oops())
         bot.clock.forward(minutes=4, seconds=50)
         await bot.watch.tick()
+        await bot.watch.settled()
         assert await bot.sayings("again:") == []
         bot.clock.forward(seconds=20)
         await bot.watch.tick()
+        await bot.watch.settled()
         await bot.watch.tick()
+        await bot.watch.settled()
         (said,) = await bot.sayings("again:")
         assert "<!subteam^S0SREONCALL>" in str(said.payload)
         assert bot.pager.told == []
         bot.clock.forward(minutes=5)
         bot.pager.broken = True
         await bot.watch.tick()
+        await bot.watch.settled()
         assert len(await bot.sayings("The pager could not be called")) == 1
         bot.pager.broken = False
         await bot.watch.tick()
+        await bot.watch.settled()
         await bot.watch.tick()
+        await bot.watch.settled()
         ((what, key, why),) = bot.pager.told
         assert (what, why) == ("trigger", "nobody acknowledged it in 10 min")
         assert len(await bot.sayings("The pager was called")) == 1
         assert ("panicroom", "page", "I-1", "done") in await bot.audits()
         await bot.say("resolve I-1 cause: bad DIMM")
         await bot.watch.tick()
+        await bot.watch.settled()
         await bot.watch.tick()
+        await bot.watch.settled()
         assert bot.pager.told[1:] == [("resolve", key, "")]
 
 
@@ -157,6 +169,7 @@ async def test_an_acknowledged_or_normal_incident_pages_nobody(tmp_path: Path) -
         await bot.say("ack I-2")
         bot.clock.forward(minutes=20)
         await bot.watch.tick()
+        await bot.watch.settled()
         assert bot.pager.told == []
         assert await bot.sayings("again:") == []
 
@@ -167,13 +180,16 @@ async def test_a_critical_host_that_joins_an_old_thread_is_not_overdue_at_once(t
         bot.clock.forward(hours=2)
         await bot.report("db-1", oops(uptime=10.0), occurred_at=bot.clock())
         await bot.watch.tick()
+        await bot.watch.settled()
         assert await bot.sayings("again:") == []
         assert bot.pager.told == []
         bot.clock.forward(minutes=6)
         await bot.watch.tick()
+        await bot.watch.settled()
         assert len(await bot.sayings("again:")) == 1
         bot.clock.forward(minutes=6)
         await bot.watch.tick()
+        await bot.watch.settled()
         assert len(bot.pager.told) == 1
 
 
@@ -185,6 +201,7 @@ async def test_reopened_by_a_person_every_clock_starts_anew(tmp_path: Path) -> N
         bot.clock.forward(hours=3)
         await bot.say("reopen I-1")
         await bot.watch.tick()
+        await bot.watch.settled()
         assert (bot.pager.told, await bot.sayings("again:")) == ([], [])
         assert (await bot.incident(1)).state is IncidentState.OPEN
 
@@ -194,14 +211,18 @@ async def test_reopened_before_the_pager_heard_of_it_the_page_is_resolved_in_the
         await bot.report("db-1", oops())
         bot.clock.forward(minutes=11)
         await bot.watch.tick()
+        await bot.watch.settled()
         await bot.say("resolve I-1 cause: x")
         bot.pager.broken = True
         await bot.watch.tick()
+        await bot.watch.settled()
         await bot.say("reopen I-1")
         bot.pager.broken = False
         await bot.watch.tick()
+        await bot.watch.settled()
         await bot.say("resolve I-1 cause: really")
         await bot.watch.tick()
+        await bot.watch.settled()
         assert [t[:2] for t in bot.pager.told] == [
             ("trigger", bot.pager.told[0][1]),
             ("resolve", bot.pager.told[0][1]),
@@ -222,9 +243,11 @@ async def test_slack_down_for_two_minutes_pages_for_what_nobody_can_have_seen(
         await until(failing)
         bot.clock.forward(minutes=1, seconds=50)
         await bot.watch.tick()
+        await bot.watch.settled()
         assert bot.pager.told == []
         bot.clock.forward(seconds=15)
         await bot.watch.tick()
+        await bot.watch.settled()
         ((what, _, why),) = bot.pager.told
         assert (what, why[:27]) == ("trigger", "Slack has been unreachable ")
         bot.slack.web.base_url = ws.api_url

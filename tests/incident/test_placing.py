@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import Session, select
 
-from bot.demo.workspace.testing import RunningWorkspace
+from bot.demo.workspace.testing import RunningWorkspace, visible_text
+from commands.incident import placing
 from commands.incident.config import IncidentConfig, RoutingConfig, RoutingRule
+from commands.incident.parent import draw_incident
+from commands.incident.rendering import draw
 from commands.inventory import HostEntry
-from storage import Incident, IncidentState, Panic, Silence, TimelineEntry
+from storage import Incident, IncidentState, Panic, Silence, SlackMessage, TimelineEntry
 from tests.incident.floor import Floor, floor
 from tests.incident.texts import deliberate, oops
 
@@ -132,12 +138,37 @@ async def test_a_wave_mentions_the_group_for_a_critical_host(tmp_path: Path) -> 
 async def test_three_panics_of_a_host_in_an_hour_are_a_crash_loop(quiet: Floor) -> None:
     await panic(quiet, "web-1", oops(), ago=3500)
     await panic(quiet, "web-1", oops("ext4_writepages"), ago=1800)
-    assert await quiet.sayings("crash loop") == []
+    assert await loops(quiet) == []
     third = await panic(quiet, "web-1", oops(uptime=60.0))
-    (said,) = await quiet.sayings("crash loop: 3 panics within 1 h")
+    (said,) = await loops(quiet)
     assert said.incident_id == third.incident_id
+    assert "web-1 is in a crash loop: 3 panics within 1 h" in await drawn(quiet, said)
     await panic(quiet, "web-2", oops(uptime=61.0))
-    assert len(await quiet.sayings("crash loop")) == 1
+    assert len(await loops(quiet)) == 1
+
+
+async def test_a_loop_that_goes_on_is_one_message_and_shows_in_the_headline(quiet: Floor) -> None:
+    for number, ago in enumerate((3000, 2000, 1000, 100)):
+        last = await panic(quiet, "web-1", oops(uptime=60.0 + number), ago=ago)
+    (said,) = await loops(quiet)
+    assert "4 panics within 1 h" in await drawn(quiet, said)
+    parent = await quiet.db.read(lambda s: draw_incident(s, last.incident_id or 0))
+    assert parent is not None
+    assert "crash loop" in json.dumps(parent.blocks)
+
+
+async def loops(bot: Floor) -> list[SlackMessage]:
+    return list(
+        await bot.db.read(
+            lambda s: s.exec(select(SlackMessage).where(SlackMessage.renderer == "crash_loop")).all()
+        )
+    )
+
+
+async def drawn(bot: Floor, message: SlackMessage) -> str:
+    made = await bot.db.read(lambda s: draw(message.renderer or "", s, message.subject_id or 0))
+    assert made is not None
+    return made.text
 
 
 async def test_three_deliberate_crashes_are_a_test_and_no_loop(quiet: Floor) -> None:
@@ -164,8 +195,9 @@ async def test_back_within_a_day_reopens_and_later_opens_a_new_one_linked_both_w
     assert (fresh.id, fresh.previous_id) == (2, 1)
     bot.printer.wake()
     old_parent = await ws.message("web-1, web-2")
-    await ws.reply(old_parent, "It came back: I-2 on web-3")
-    await ws.message("Came back after I-1 was resolved")
+    back = await ws.reply(old_parent, "It came back: <")
+    assert re.search(r"<http[^|>]+\|I-2> on web-3", visible_text(back))  # a link, not only a name
+    await ws.message("Came back after <")
 
 
 async def test_an_unreadable_panic_read_later_is_linked_to_what_was_resolved_before(quiet: Floor) -> None:
@@ -235,6 +267,7 @@ async def test_planned_work_is_threaded_quietly_and_ends_by_itself(tmp_path: Pat
         assert (quiet.silenced, (await bot.incident(quiet.incident_id or 0)).silenced) == (True, True)
         bot.clock.forward(minutes=45)
         await bot.watch.tick()
+        await bot.watch.settled()
         assert await bot.sayings("<!subteam") == []
         assert await bot.sayings("reminder") == []
         assert bot.pager.told == []
@@ -267,6 +300,7 @@ async def test_a_silenced_panic_that_reopens_a_thread_mentions_nobody(tmp_path: 
         assert (await bot.incident(1)).state is IncidentState.OPEN
         bot.clock.forward(hours=1)
         await bot.watch.tick()
+        await bot.watch.settled()
         assert len(await bot.sayings("<!subteam")) == before
         assert bot.pager.told == []
 
@@ -296,3 +330,54 @@ def test_the_defaults_are_the_ones_that_were_promised() -> None:
         timedelta(hours=24),
         timedelta(minutes=2),
     )
+
+
+async def test_read_anew_with_the_same_signature_a_panic_stays_where_it_is(quiet: Floor) -> None:
+    """The head of its text came later: it does not panic "too" in its own thread."""
+    alone = await panic(quiet, "web-1", oops())
+    shared = await panic(quiet, "web-2", oops("other"))
+    await panic(quiet, "web-3", oops("other", uptime=9.0))
+    said = len(await quiet.sayings("panicked, too"))
+    for ident in (alone.id, shared.id):
+
+        def move(session: Session, ident: int | None = ident) -> str:
+            row = session.get_one(Panic, ident)
+            return placing.move(session, row, quiet.incidents, quiet.routing, quiet.clock()).how
+
+        assert await quiet.db.write(move) == "stayed"
+    assert len(await quiet.sayings("panicked, too")) == said
+
+
+async def test_a_merge_holds_for_the_next_panic_of_that_signature(quiet: Floor) -> None:
+    first = await panic(quiet, "web-1", oops(), ago=300)
+    home = await panic(quiet, "web-2", oops("ext4_writepages"), ago=200)
+    assert await quiet.say(f"merge I-{first.incident_id} I-{home.incident_id}", user="U0ADMIN")
+    assert (await panic(quiet, "web-3", oops(uptime=90.0))).incident_id == home.incident_id
+    assert await quiet.say(f"undo I-{home.incident_id}", user="U0ADMIN")
+    assert (await panic(quiet, "web-4", oops(uptime=91.0))).incident_id == first.incident_id
+
+
+async def test_a_wave_lists_its_panics_and_where_the_read_ones_went(quiet: Floor) -> None:
+    panics = [await panic(quiet, f"web-{n}") for n in range(7)]
+    (said,) = [m for m in await quiet.rows(SlackMessage) if m.renderer == "wave_list"]
+
+    async def listed() -> str:
+        made = await quiet.db.read(lambda s: draw("wave_list", s, said.subject_id or 0))
+        assert made is not None
+        return json.dumps(made.blocks)
+
+    text = await listed()
+    assert all(f"P-{p.id} web-{n}" in text for n, p in enumerate(panics))
+    read = await quiet.report("web-3", oops(), occurred_at=panics[3].occurred_at)
+    assert read.id == panics[3].id
+    text = await listed()
+    assert f"P-{read.id} (web-3) moved to I-{read.incident_id}" in text
+    assert "6 not read yet" in text
+
+
+async def test_told_after_the_resolution_but_dead_before_it_brings_nothing_back(quiet: Floor) -> None:
+    first = await panic(quiet, "web-1", oops(), ago=600)
+    assert await quiet.say(f"resolve I-{first.incident_id} cause: a DIMM")
+    late = await panic(quiet, "web-2", oops(uptime=99.0), ago=300)
+    assert late.incident_id == first.incident_id
+    assert (await quiet.incident(first.incident_id or 0)).state is IncidentState.RESOLVED

@@ -160,3 +160,21 @@ def test_wording() -> None:
     ]  # fmt: skip
     assert listing(["a", "<b>", "c"], 2) == "a, &lt;b&gt; and 1 more"
     assert thread.parent_key(7) == "incident:7"
+
+
+def test_a_hostile_title_does_nothing_in_the_notification_either(db: Database) -> None:
+    with Session(db.engine) as session:
+        incident = Incident(
+            signature_key="s", title="<!channel> & <https://evil.example|x>", channel="C0INCIDENTS"
+        )
+        session.add(incident)
+        session.flush()
+        session.add(
+            Panic(host="web-1", occurred_at=NOW, title="<!here>", signature_key="s", incident_id=incident.id)
+        )
+        session.flush()
+        drawn = draw("incident", session, incident.id or 0)
+        assert drawn is not None
+        takes((drawn.text, drawn.blocks))
+        assert drawn.text.startswith("web-1 panicked: &lt;!channel&gt; &amp; ")
+        session.rollback()

@@ -67,11 +67,17 @@ _IPV6 = re.compile(r"(?<![\w.:])(?:[0-9a-f]{1,4}:{1,2}){2,7}[0-9a-f]{0,4}(?![\w.
 
 
 class Redactor:
-    """Redacts texts of one bundle; the same thing has the same name in all of them. `counts` are by sort."""
+    """Redacts texts that belong together; the same thing has the same name in all of them. `counts` are by sort.
+
+    One text after the other, or a drawn message line by line: keep the instance. Names are numbered as things
+    come, so the same texts in the same order give the same names. (A private key over several lines is only
+    known as one when its lines come in one text.) Time is linear in the text's length.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._names: dict[tuple[str, str], str] = {}
+        self._last: Counter[str] = Counter()  # the highest number of each sort
 
     def redact(self, text: str) -> str:
         """The text without what must not be told. Redacting it again changes nothing."""
@@ -94,8 +100,8 @@ class Redactor:
         self.counts[sort] += 1
         known = self._names.get((sort, value))
         if known is None:
-            number = sum(s == sort for s, _ in self._names) + 1
-            known = self._names[(sort, value)] = f"[{sort}-{number}]"
+            self._last[sort] += 1
+            known = self._names[(sort, value)] = f"[{sort}-{self._last[sort]}]"
         return known
 
     def _keyed(self, sort: str) -> Callable[[re.Match[str]], str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands.evidence.redaction import Redactor
+from integrations.redaction import Redactor
 
 HEX = st.sampled_from("0123456789abcdef")
 macs = st.lists(st.text(HEX, min_size=2, max_size=2), min_size=6, max_size=6).map(":".join)
@@ -140,3 +140,66 @@ def test_a_hostile_text_takes_no_longer_than_its_length(unit: str) -> None:
     started = time.monotonic()
     redact(text)
     assert time.monotonic() - started < 25
+
+
+def distinct(sort: str, count: int) -> str:
+    """A log of `count` lines, each with another thing of that sort."""
+    made = {
+        "mac": lambda n: (
+            f"eth{n % 8}: 52:54:{n >> 24 & 255:02x}:{n >> 16 & 255:02x}:{n >> 8 & 255:02x}:{n & 255:02x} up"
+        ),
+        "ip": lambda n: f"from 10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255} port 22",
+        "uuid": lambda n: f"root=UUID=0f6b2a3e-9c1d-4e5f-8a7b-{n:012x} ro",
+        "serial": lambda n: f"Serial Number: CZ{n:08d}",
+    }[sort]
+    return "\n".join(made(n) for n in range(count))
+
+
+@pytest.mark.parametrize("sort", ["mac", "ip", "uuid", "serial"])
+def test_many_distinct_things_take_no_longer_each(sort: str) -> None:
+    """Fifty thousand: looking through all the names for each new one would take minutes."""
+    text = distinct(sort, 50_000)
+    redactor = Redactor()
+    started = time.monotonic()
+    left = redactor.redact(text)
+    assert time.monotonic() - started < 20
+    assert redactor.counts[sort] == 50_000
+    assert left.count(f"[{sort}-") == 50_000
+    assert f"[{sort}-50000]" in left.splitlines()[-1]
+
+
+def test_a_line_is_redacted_as_it_is_in_the_whole() -> None:
+    text = "\n".join(
+        f"{distinct('mac', n % 7 + 1)}\n{distinct('ip', n % 5 + 1)}\npassword=geheim{n % 3}" for n in range(9)
+    )
+    whole = Redactor().redact(text)
+    redactor = Redactor()
+    assert "\n".join(redactor.redact(line) for line in text.splitlines()) == whole
+
+
+def test_drawing_again_gives_the_same_names() -> None:
+    lines = ["aa:bb:cc:dd:ee:01 10.0.0.9", "10.0.0.7 aa:bb:cc:dd:ee:02", "10.0.0.9"]
+    first, second = Redactor(), Redactor()
+    assert [first.redact(line) for line in lines] == [
+        second.redact(line) for line in [*lines, "later 10.9.9.9"]
+    ][:3]
+    assert first.redact(lines[2]) == "[ip-1]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "web-12.fra2.example.org",
+        "node-10-1-2-3.example.org panicked",
+        "6.1.0-56-cloud-amd64",
+        "5.14.0-503.11.1.el9_5.x86_64",
+        "5.3.18-150300.59.195-default",
+        "4.18.0-553.5.1.el8_10.x86_64",
+        "NULL pointer dereference in labcrash_read_cookie [labcrash]",
+        "token_put+0x1a/0x30 free_secret+0x5/0x10 check_password+0x8/0x20",
+        "  ? __x64_sys_keyctl_credentials+0x10/0x20",
+        "/var/crash/202611230533/dump.202611230533, 41.9 MB",
+    ],
+)
+def test_names_of_hosts_kernels_and_functions_stay(text: str) -> None:
+    assert redact(text) == text
