@@ -99,6 +99,15 @@ def action_of(payload: Mapping[str, Any]) -> tuple[str, str | None]:
     return name, str(value) if value is not None else None
 
 
+def label_of(payload: Mapping[str, Any]) -> str:
+    """What the button, or the menu's entry, says."""
+    actions = payload.get("actions") or [{}]
+    action = actions[0] if isinstance(actions[0], dict) else {}
+    option = action.get("selected_option")
+    text = option.get("text") if isinstance(option, dict) else action.get("text")
+    return str(text.get("text") or "")[:75] if isinstance(text, dict) else ""
+
+
 def event_text(event: Mapping[str, Any], bot_user_id: str | None) -> str:
     """What was said to the bot, as it was typed, without the mention that begins (or is in) it."""
     text = str(event.get("text") or "")
@@ -164,6 +173,7 @@ def to_ask(incoming: Incoming, respond: Respond, bot_user_id: str | None) -> Ask
         user=user,
         channel=str((payload.get("channel") or {}).get("id") or container.get("channel_id") or ""),
         value=value,
+        label=label_of(payload) if incoming.kind == "block_actions" else "",
         thread_ts=(message or {}).get("thread_ts") or container.get("thread_ts"),
         message_ts=(message or {}).get("ts") or container.get("message_ts"),
         trigger_id=payload.get("trigger_id"),

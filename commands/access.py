@@ -10,6 +10,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from commands.errors import Refused
+from integrations.slack.text import escape
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ class Access:
         has = await self.role_of(user)
         if has < needed:
             raise Refused(
-                f"`{what}` needs the role *{needed.word}*; yours is *{has.word}*. "
+                f"{f'`{what}`' if what[:1] in '/@' else f'*{escape(what)}*'} needs the role *{needed.word}*; yours is *{has.word}*. "
                 "An admin of Panicroom can give it to you (`[access]` in panicroom.toml)."
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,7 @@ class Ask:
     values: Mapping[str, Any] = field(default_factory=dict)
     message: Mapping[str, Any] | None = None  # of a message shortcut
     verb: str = ""
+    label: str = ""  # what the button says
     respond: Respond | None = None
 
     async def reply(
@@ -176,6 +178,7 @@ class Router:
             replace(ask, text=rest[1] if len(rest) > 1 else "", verb=verb.name),
             f"{prefix} {verb.name}",
             verb,
+            prefix,
         )
 
     async def click(self, action_id: str, ask: Ask) -> None:
@@ -184,7 +187,7 @@ class Router:
         if act is None:
             await ask.reply("This button belongs to an older version of Panicroom. Use `/panic help`.")
             return
-        await self._run(act, replace(ask, verb=act.name), act.name)
+        await self._run(act, replace(ask, verb=act.name), ask.label or act.name)
 
     async def submit(self, callback_id: str, ask: Ask) -> None:
         act = self.views.get(callback_id)
@@ -204,7 +207,9 @@ class Router:
         act = self.views.get(callback_id)
         return act.check(ask) if act is not None and act.check is not None else {}
 
-    async def _run(self, act: Act, ask: Ask, said: str, verb: Verb | None = None) -> None:
+    async def _run(
+        self, act: Act, ask: Ask, said: str, verb: Verb | None = None, prefix: str | None = None
+    ) -> None:
         """A CommandError is an answer, not a failure; anything else is told to the person and raised on."""
         subject = (ask.value or ask.text or _subject_of(ask))[:300]
         try:
@@ -217,7 +222,8 @@ class Router:
             if act.acts:
                 await self._audit(ask, act.name, subject, "failed", str(error))
             example = error.example or (verb.example if verb and isinstance(error, BadArguments) else None)
-            await ask.reply(f":warning: {error}" + (f"\nFor example: `{example}`" if example else ""))
+            shown = f"\nFor example: `{self._spoken(example, prefix)}`" if example else ""
+            await ask.reply(f":warning: {error}{shown}")
         except SlackError as error:
             await self._audit(ask, act.name, subject, "failed", str(error), broke=True)
             await ask.reply(f":warning: {error}")
@@ -246,13 +252,17 @@ class Router:
 
         await self.db.write(record)
 
+    def _spoken(self, example: str, prefix: str | None) -> str:
+        """An example as it can be typed where the person is: slash commands do nothing in a thread."""
+        return re.sub(r"\A/\S+", prefix or self.command, example)
+
     def _unknown(self, text: str, prefix: str) -> str:
         words = text.strip().split(None, 1)
         typed = words[0].lower() if words else ""
         names = [n for n, v in self.verbs.items() if not v.hidden]
         near = difflib.get_close_matches(typed, names, n=1, cutoff=0.5)
         hint = f" Did you mean `{prefix} {near[0]}`?" if near else ""
-        example = self.verbs[near[0]].example if near else f"{prefix} list since:7d"
+        example = self._spoken(self.verbs[near[0]].example if near else "/panic list since:7d", prefix)
         return (
             f":grey_question: I do not know {code(typed[:40])}.{hint}\n"
             f"For example: `{example}` · all verbs: `{prefix} help`"

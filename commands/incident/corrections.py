@@ -136,6 +136,15 @@ def _signature(panic: Panic, kind: str, title: str) -> str:
     return f"{kind}|{rest or title.lower() or panic.host}"[:300]
 
 
+def spoken(correction: Correction) -> str:
+    """`the merge of I-8 into I-7`, for what is said of it."""
+    if correction.verb == "merge":
+        return f"the merge of {incident_ref(correction.incident_id)} into {incident_ref(correction.after['into'])}"
+    if correction.verb == "split":
+        return f"the split of {panic_ref(correction.panic_id)} off {incident_ref(correction.incident_id)}"
+    return f"the reclassification of {panic_ref(correction.panic_id)}"
+
+
 def undo(session: Session, incident: Incident, actor: str, now: datetime) -> Correction:
     """Takes back the newest correction that touches this incident and was not taken back yet.
 
@@ -177,7 +186,7 @@ def undo(session: Session, incident: Incident, actor: str, now: datetime) -> Cor
         thread.show_text(session, panic, now)
     last.undone_at, last.undone_by = now, actor
     session.add(last)
-    said = f":rewind: {user(actor)} undid: {last.verb}."
+    said = f":rewind: {user(actor)} undid {spoken(last)}."
     _tell(session, f"undo:{last.id}", "undo", said, actor, now, incidents)
     return last
 

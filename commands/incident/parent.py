@@ -87,8 +87,17 @@ def _headline(incident: Incident, hosts: list[str]) -> str:
     if incident.wave:
         return f"{len(hosts)} hosts panicked without a readable cause"
     if len(hosts) == 1:
-        return f"{hosts[0]} panicked: {incident.title}"
+        return headline(hosts[0], incident.title)
     return f"{len(hosts)} hosts panicked: {incident.title}"
+
+
+def headline(host: str, title: str) -> str:
+    """`web-17 panicked: NULL pointer dereference in nvme_irq`; without a readable cause, without a second colon."""
+    return (
+        f"{host} panicked, {title.replace(': ', ', ')}"
+        if title.startswith("cause unknown")
+        else f"{host} panicked: {title}"
+    )
 
 
 def _ids(session: Session, incident: Incident, newest: Panic, panics: int) -> list[str]:
@@ -294,7 +303,7 @@ _TAIL_BUDGET = 8500
 
 
 def _within(lines: list[str], budget: int, redactor: Redactor) -> list[str]:
-    """The first lines that fit, redacted, cleaned and escaped; `budget` in characters of JSON, where one may take six."""
+    """The first lines that fit, redacted, cleaned and escaped; `budget` in characters of JSON."""
     kept: list[str] = []
     for line in lines:
         line = shorten(redactor.redact(clean(line)), 500).replace("```", "ˋˋˋ")

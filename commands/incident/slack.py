@@ -20,8 +20,8 @@ from commands.incident.silences import SilenceDesk, register_silences
 from commands.incident.timeline import draw_timeline
 from commands.router import Ask, Router
 from integrations.slack import blocks as b
-from integrations.slack.text import escape, user
-from storage import incident_ref, panic_ref
+from integrations.slack.text import code, escape, user
+from storage import Incident, incident_ref, panic_ref, parse_ref
 from storage.requests import once
 
 _MENTION = re.compile(r"\A<@([UW][A-Z0-9]+)(?:\|[^>]*)?>\Z")
@@ -58,9 +58,20 @@ class IncidentDesk:
 
     # -- life -----------------------------------------------------------------------------------------
 
+    def _alone(self, ask: Ask) -> str | None:
+        """The id, for verbs that take nothing else; words that would be ignored are told."""
+        named, rest = self._first(ask)
+        if rest:
+            raise BadArguments(
+                f"`{ask.verb}` takes an id and nothing else; I do not know what to do with {code(rest[:60])}."
+            )
+        return named
+
     async def acknowledge(self, ask: Ask) -> None:
+        named = self._alone(ask)
+
         def act(session: Session) -> str:
-            incident = incident_meant(session, ask, self._first(ask)[0])
+            incident = incident_meant(session, ask, named)
             life.acknowledge(session, incident, ask.user, self.context.clock())
             return f":eyes: {incident_ref(incident.id)} is yours."
 
@@ -113,8 +124,10 @@ class IncidentDesk:
         await self._change(act, ask)
 
     async def reopen(self, ask: Ask) -> None:
+        named = self._alone(ask)
+
         def act(session: Session) -> str:
-            incident = incident_meant(session, ask, self._first(ask)[0])
+            incident = incident_meant(session, ask, named)
             life.reopen(session, incident, ask.user, self.context.clock())
             return f"{incident_ref(incident.id)} is open again."
 
@@ -172,15 +185,20 @@ class IncidentDesk:
             raise BadArguments("say which incident goes into which.", example="/panic merge I-8 I-7")
 
         def act(session: Session) -> str:
+            merged = session.get(Incident, parse_ref(words[0], "I") or 0)
             source, target = (incident_meant(session, ask, w) for w in words)
+            if merged is not None and merged.merged_into_id is not None and source.id == target.id:
+                raise Impossible(f"{incident_ref(merged.id)} is part of {incident_ref(target.id)} already.")
             corrections.merge(session, source, target, ask.user, self.context.clock())
             return f"{incident_ref(source.id)} is merged into {incident_ref(target.id)}."
 
         await self._change(act, ask)
 
     async def split(self, ask: Ask) -> None:
+        named = self._alone(ask)
+
         def act(session: Session) -> str:
-            panic = panic_meant(session, ask, self._first(ask)[0])
+            panic = panic_meant(session, ask, named)
             done = corrections.split(
                 session, panic, self.config, self.routing, ask.user, self.context.clock()
             )
@@ -208,10 +226,12 @@ class IncidentDesk:
         await self._change(act, ask)
 
     async def undo(self, ask: Ask) -> None:
+        named = self._alone(ask)
+
         def act(session: Session) -> str:
-            incident = incident_meant(session, ask, self._first(ask)[0])
+            incident = incident_meant(session, ask, named)
             done = corrections.undo(session, incident, ask.user, self.context.clock())
-            return f":rewind: undid: {done.verb}."
+            return f":rewind: undid {corrections.spoken(done)}."
 
         await self._change(act, ask)
 

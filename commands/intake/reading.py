@@ -62,7 +62,7 @@ def read_report(body: Mapping[str, Any], *, host: str, received_at: datetime) ->
         occurred_at_certain=certain,
         boot_id=_boot_id(body.get("crashed_boot_id")),
         boot_started_at=occurred_at - timedelta(seconds=uptime) if certain and uptime is not None else None,
-        kernel=crash.kernel or _word(body.get("crashed_kernel")),
+        kernel=crash.kernel or _booted(text) or _word(body.get("crashed_kernel")),
         hardware=_word(body.get("hardware")),
         running_kernel=_word(body.get("kernel")),
         down_since=down_since,
@@ -85,6 +85,12 @@ def _believable(value: Any, received_at: datetime, ahead: timedelta) -> datetime
     if moment is None or moment - ahead > received_at + _SLACK or moment - ahead < received_at - _OLDEST:
         return None
     return moment - ahead
+
+
+def _booted(text: str) -> str | None:
+    """The release in the last `Linux version …` line: a log without a crash in it still names its kernel."""
+    at = text.rfind("Linux version ")
+    return text[at + 14 : at + 200].split(" ", 1)[0][:128] or None if at >= 0 else None
 
 
 def _dump_state(dump: Mapping[str, Any] | None) -> DumpState:

@@ -20,7 +20,7 @@ async def test_merge_moves_all_panics_and_undo_brings_them_back(bot: Floor, ws: 
     bot.printer.wake()
     moved = await ws.message("I-2 is empty.")
     await ws.reply(moved, "merged I-2 into I-1")
-    assert await bot.say("undo I-2", user="U0ADMIN") == ":rewind: undid: merge."
+    assert await bot.say("undo I-2", user="U0ADMIN") == ":rewind: undid the merge of I-2 into I-1."
     assert await bot.who_is_where() == before
     second = await bot.incident(2)
     assert (second.state, second.merged_into_id) == (IncidentState.ACKNOWLEDGED, None)
