@@ -78,8 +78,9 @@ class Access:
         """Raises Refused, which says what role is needed and which one this user has."""
         has = await self.role_of(user)
         if has < needed:
+            shown = f"`{what}`" if what[:1] in "/@" else f"*{escape(what)}*"
             raise Refused(
-                f"{f'`{what}`' if what[:1] in '/@' else f'*{escape(what)}*'} needs the role *{needed.word}*; yours is *{has.word}*. "
+                f"{shown} needs the role *{needed.word}*; yours is *{has.word}*. "
                 "An admin of Panicroom can give it to you (`[access]` in panicroom.toml)."
             )
 

@@ -60,7 +60,7 @@ def split(
     session: Session, panic: Panic, config: IncidentConfig, routing: RoutingConfig, actor: str, now: datetime
 ) -> Correction:
     """The panic gets a thread of its own."""
-    old = session.get_one(Incident, panic.incident_id)
+    old = _thread_of(session, panic)
     if not session.exec(select(Panic.id).where(Panic.incident_id == old.id, Panic.id != panic.id)).first():
         raise Impossible(f"{panic_ref(panic.id)} is alone in {incident_ref(old.id)} already.")
     before = {"panics": {str(panic.id): old.id}, "incidents": _snapshot(old)}
@@ -99,7 +99,7 @@ def reclassify(
             f"`{escape(kind[:40])}` is no kind of crash. Known: {', '.join(KINDS)}.",
             example=f"/panic reclassify {panic_ref(panic.id)} kernel_bug kernel BUG in ext4_writepages",
         )
-    old = session.get_one(Incident, panic.incident_id)
+    old = _thread_of(session, panic)
     before: dict[str, Any] = {
         "panics": {str(panic.id): panic.incident_id},
         "panic": {name: getattr(panic, name) for name in _READ},
@@ -134,6 +134,12 @@ def _signature(panic: Panic, kind: str, title: str) -> str:
         return UNKNOWN
     rest = panic.signature_key.split("|", 1)[1] if "|" in panic.signature_key else panic.function
     return f"{kind}|{rest or title.lower() or panic.host}"[:300]
+
+
+def _thread_of(session: Session, panic: Panic) -> Incident:
+    if panic.incident_id is None:
+        raise Impossible(f"{panic_ref(panic.id)} has no thread: it came from an old crash directory.")
+    return session.get_one(Incident, panic.incident_id)
 
 
 def spoken(correction: Correction) -> str:

@@ -44,18 +44,18 @@ def find_panic(
         ).first()
         if known is not None:
             return known
-    for panic in candidates:
-        if panic.boot_id is not None and reading.boot_id is not None:
-            continue  # both know their boot, and it is another one
-        if panic.boot_started_at is not None and reading.boot_started_at is not None:
-            if abs(panic.boot_started_at - reading.boot_started_at) <= same_boot:
-                return panic
-            continue
-        if _same_words(panic, reading):
-            return panic
-        if abs(panic.occurred_at - reading.occurred_at) <= SAME_DEATH and not _contradicts(panic, reading):
-            return panic
-    return None
+    return next((panic for panic in candidates if is_witness(panic, reading, same_boot)), None)
+
+
+def is_witness(panic: Panic, reading: Reading, same_boot: timedelta = BOOT_START_TOLERANCE) -> bool:
+    """Whether this reading of a report of the panic's own host tells of that panic."""
+    if panic.boot_id is not None and reading.boot_id is not None:
+        return panic.boot_id == reading.boot_id
+    if panic.boot_started_at is not None and reading.boot_started_at is not None:
+        return abs(panic.boot_started_at - reading.boot_started_at) <= same_boot
+    if _same_words(panic, reading):
+        return True
+    return abs(panic.occurred_at - reading.occurred_at) <= SAME_DEATH and not _contradicts(panic, reading)
 
 
 def _contradicts(panic: Panic, reading: Reading) -> bool:
@@ -67,7 +67,10 @@ def _contradicts(panic: Panic, reading: Reading) -> bool:
 def _same_words(panic: Panic, reading: Reading) -> bool:
     """The very lines of one crash, told again by somebody who does not know when it was. Printk's microseconds do
     not come out alike twice; lines without them may."""
-    return reading.crash.uptime is not None and panic.crash_lines == _lines(reading) != ""
+    uptime = reading.crash.uptime
+    return (
+        uptime is not None and panic.uptime_seconds == uptime and panic.crash_lines == _lines(reading) != ""
+    )
 
 
 def _lines(reading: Reading) -> str:

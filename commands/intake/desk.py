@@ -160,11 +160,13 @@ class IntakeDesk:
             session.add(panic)
             session.flush()
             how = "witness"
-            if read_anew and panic.incident_id is not None:
+            if panic.incident_id is None:  # it came from an old crash directory, without a thread
+                how = placing.place(session, panic, self.incidents, self.routing, now).how
+            elif read_anew:
                 placing.move(session, panic, self.incidents, self.routing, now)
                 thread.show_text(session, panic, now)
                 how = "moved"
-            elif panic.incident_id is not None:
+            else:
                 thread.touch(session, panic.incident_id)
                 if not had_text and panic.text:
                     thread.show_text(session, panic, now)

@@ -56,6 +56,9 @@ _DMESG = re.compile(r"(?:dmesg(?:\.\d{12}|\.txt)?|vmcore-dmesg\.txt)\Z")
 _DMESG_PART = re.compile(r"(?:vmcore-)?dmesg-incomplete(?:\.txt)?\Z")
 _LOOSE = re.compile(rf"(?:(?:dump|vmcore)\.(?P<a>\d{{12}}){_PACKED}|dmesg\.(?P<b>\d{{12}}))\Z")
 _QUARTER = timedelta(minutes=15)
+# Offsets between UTC and a zone's time that are no whole hours, in quarters of an hour as `UTC - local`: India,
+# Nepal, Iran, Afghanistan, Myanmar, central Australia, Eucla, Lord Howe, Chatham, Newfoundland, the Marquesas.
+_ODD_ZONES = frozenset({-22, -23, -14, -18, -26, -38, -42, -35, -51, -55, 14, 10, 38})
 _FARTHEST_ZONE = timedelta(hours=14, minutes=15)
 
 
@@ -90,6 +93,8 @@ def _zoned(stamp: datetime | None, saved: CrashFile | None) -> datetime | None:
     if abs(apart) > _FARTHEST_ZONE:
         return stamp
     quarters = round((apart - timedelta(minutes=2)) / _QUARTER)
+    if quarters % 4 and quarters not in _ODD_ZONES:
+        return stamp
     remainder = apart - quarters * _QUARTER
     return (
         stamp + quarters * _QUARTER if -timedelta(minutes=1) <= remainder <= timedelta(minutes=5) else stamp

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlmodel import Session
 
 from bot.demo.workspace.testing import RunningWorkspace
 from commands.access import AccessConfig
@@ -165,3 +166,16 @@ def test_no_body_makes_reading_fail(text: str, times: list[object], dump: object
     now = utc_now()
     reading = read_report(body, host="web-1", received_at=now)
     assert now - timedelta(days=366) < reading.occurred_at <= now + timedelta(minutes=5)
+
+
+async def test_a_report_of_a_panic_that_was_imported_opens_its_thread(quiet: Floor) -> None:
+    told = await quiet.report("web-1", oops(), occurred_at=quiet.clock())
+
+    def forget_the_thread(session: Session) -> None:
+        row = session.get_one(Panic, told.id)
+        row.incident_id = None
+        session.add(row)
+
+    await quiet.db.write(forget_the_thread)
+    again = await quiet.report("web-1", oops(), occurred_at=quiet.clock())
+    assert (again.id, again.incident_id is not None) == (told.id, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,19 @@ def labelled() -> list[dict[str, Any]]:
 
 
 needs_corpus = pytest.mark.skipif(
-    not (corpora() / "crash-logs.jsonl").exists(), reason="no corpus: set PANICROOM_CORPORA"
+    not (corpora() / "crash-logs.jsonl").exists(),
+    reason="no corpus: set PANICROOM_CORPORA to the directory of crash-logs.jsonl",
 )
-needs_captures = pytest.mark.skipif(not captures().is_dir(), reason="no captures: set PANICROOM_CAPTURES")
+needs_captures = pytest.mark.skipif(
+    not captures().is_dir(), reason="no captures: set PANICROOM_CAPTURES to their directory"
+)
+
+
+def need_tool(name: str, package: str) -> None:
+    """Skips where the tool is absent, and says what to install; under CI that is a failure."""
+    if shutil.which(name) is not None:
+        return
+    hint = f"needs {name}: apt-get install {package}"
+    if os.environ.get("CI"):
+        pytest.fail(hint)
+    pytest.skip(hint)

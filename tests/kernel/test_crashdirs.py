@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,3 +147,13 @@ def test_any_listing(rows: list[tuple[str, str, str, int, float]]) -> None:
     )
     for dump in read_listing(text):
         assert dump.family in ("debian", "rhel", "suse")
+
+
+def test_times_that_a_copy_lost_are_no_zone() -> None:
+    """Files copied at 12:17 beside a stamp of 05:32: no zone is 6 h 45 min from UTC; India is 5 h 30 min ahead."""
+    stamp = datetime(2026, 11, 23, 5, 32, tzinfo=UTC)
+    for minutes, expected in ((405, 0), (-330, -330), (-60, -60), (2, 0)):
+        mtime = (stamp + timedelta(minutes=minutes)).timestamp()
+        listing = f"202611230532\td\t4096\t{mtime}\n202611230532/dmesg.202611230532\tf\t100\t{mtime}\n"
+        (dump,) = read_listing(listing)
+        assert dump.stamp == stamp + timedelta(minutes=expected), minutes

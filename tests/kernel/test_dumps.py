@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from integrations.kernel.completeness import Completeness, Read, plan, verdict
 from integrations.kernel.vmcoreinfo import VmcoreInfo, read_vmcoreinfo
-from tests.kernel.places import captures, needs_captures
+from tests.kernel.places import captures, need_tool, needs_captures
 
 INFO = (
     b"OSRELEASE=6.1.0-56-cloud-amd64\nBUILD-ID=3b43fad5034874490492495d552c0af6a5fab235\n"
@@ -100,8 +99,7 @@ def test_unknown_is_unverified() -> None:
 
 @pytest.mark.parametrize("tool", ["gzip", "xz", "bzip2", "lz4", "zstd"])
 def test_compressed(tool: str, tmp_path: Path) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+    need_tool(tool, {"xz": "xz-utils"}.get(tool, tool))
     data = subprocess.run([tool, "-c"], input=flattened() * 40, capture_output=True, check=True).stdout
     told = judge(data, f"dump.202611230537.{tool}")
     assert (told.state, told.format) == ("unverified", tool)
@@ -157,8 +155,8 @@ def test_the_dump_that_a_full_disk_left() -> None:
 
 
 @needs_captures
-@pytest.mark.skipif(shutil.which("makedumpfile") is None, reason="makedumpfile is not installed")
 def test_what_makedumpfile_makes(tmp_path: Path) -> None:
+    need_tool("makedumpfile", "makedumpfile")
     (source,) = (captures() / "oom" / "crash").glob("*/dump.*")
     plain = tmp_path / "vmcore"
     with source.open("rb") as file:
