@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from commands.hosts import runs
-from commands.hosts.progress import state_words, step_text
+from commands.hosts.progress import redaction_for, run_blocks, state_words
 from commands.incident.rendering import Rendered, renderer
 from integrations.slack import blocks
 from integrations.slack.text import date, escape, shorten, user
@@ -24,15 +24,16 @@ def draw_run(session: Session, run_id: int) -> Rendered | None:
 
 
 def run_message(run: RunbookRun, panic: Panic, steps: Sequence[StepResult]) -> Rendered:
-    """The message as it is now; the same rows give the same message."""
+    """The message as it is now, redacted and within Slack's limits; the same rows give the same message."""
     ref = panic_ref(panic.id)
     title = f"Evidence of {escape(shorten(panic.host, 80))} ({ref})"
-    state = state_words(run, steps)
-    drawn = [blocks.section(f"*{title}*\n{state}")]
-    drawn += [blocks.section(step_text(step)) for step in steps]
-    drawn.append(blocks.context(f"asked by {user(run.asked_by)} {date(run.asked_at)}"))
+    redact = redaction_for(panic)
+    state = state_words(run, steps, redact=redact)
     if run.state in runs.ACTIVE:
-        drawn.append(blocks.actions([blocks.button("Cancel", "evidence.cancel", ref, style="danger")]))
+        button = blocks.button("Cancel", "evidence.cancel", ref, style="danger")
     else:
-        drawn.append(blocks.actions([blocks.button("Collect again", "evidence.collect", ref)]))
+        button = blocks.button("Collect again", "evidence.collect", ref)
+    foot = [blocks.context(f"asked by {user(run.asked_by)} {date(run.asked_at)}"), blocks.actions([button])]
+    rest = "`manifest.json` in the bundle has all"
+    drawn = run_blocks(f"*{title}*\n{state}", steps, foot, redact=redact, rest=rest)
     return Rendered(f"{title}: {state}", drawn)

@@ -11,6 +11,7 @@ from typing import Any
 
 from commands.evidence.contents import BundleFile, Entry, EvidenceConfig
 from commands.hosts import boots, crashdump
+from commands.hosts.lastwords import LastWords, is_unread, read_last_words
 from commands.hosts.visits import Visit
 from integrations.ssh import CommandResult
 from integrations.stores import LocalStore
@@ -20,14 +21,12 @@ _SESSIONS = 4  # sshd allows ten a connection
 
 
 @dataclass
-class Collector:
+class Keeper:
     """Keeps what a run collects under its own folder in the store."""
 
     store: LocalStore
     folder: tuple[str, ...]
-    visit: Visit
-    config: EvidenceConfig
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list, kw_only=True)
 
     async def keep(self, name: str, data: bytes, *, done: CommandResult | None = None, **more: Any) -> Entry:
         kept = await asyncio.to_thread(self.store.put, (*self.folder, name), data)
@@ -45,6 +44,14 @@ class Collector:
         self.entries.append(entry)
         return entry
 
+
+@dataclass
+class Collector(Keeper):
+    """Collects from a host."""
+
+    visit: Visit
+    config: EvidenceConfig
+
     async def command(self, file: BundleFile, note: str | None = None) -> CommandResult:
         """Run a command and keep what it said. A failure is in the entry, and so is what it said before it."""
         done = await self.visit.run(file.argv, timeout=file.timeout, cap=file.cap)
@@ -58,10 +65,17 @@ class Collector:
             async with limit:
                 await self.command(file)
 
-        await asyncio.gather(*(one(f) for f in files))
+        # All of them end before a lost connection is told: none may write into a folder that is done with.
+        ended = await asyncio.gather(*(one(f) for f in files), return_exceptions=True)
+        for problem in ended:
+            if problem is not None:
+                raise problem
 
-    async def crash(self, panic: Panic) -> tuple[crashdump.DumpReport, dict[str, Any]]:
-        """The crash directory: its listing, the dmesg of the crash, and what the dump is like (never the dump)."""
+    async def crash(self, panic: Panic) -> tuple[crashdump.DumpReport, dict[str, Any], LastWords]:
+        """The crash directory: its listing, the dmesg of the crash, and what the dump is like (never the dump).
+
+        For a panic that came without readable text, the dmesg (or pstore's) is its last words.
+        """
         report = await crashdump.examine(self.visit, panic)
         listing = report.outputs[0]
         error = None if listing["exit"] == 0 else f"{listing['outcome']}: {listing['stderr'].strip()}"[:300]
@@ -72,6 +86,7 @@ class Collector:
             seconds=listing["seconds"], error=error,
         )  # fmt: skip
         dmesg = report.chosen.dmesg if report.chosen is not None else None
+        done: CommandResult | None = None
         if dmesg is not None:
             done = await self.visit.help(
                 "read", dmesg.path, timeout=self.config.journal_timeout, cap=self.config.journal_cap
@@ -81,13 +96,21 @@ class Collector:
             self.entries.append(
                 Entry(
                     file="dmesg-crash.txt",
-                    error=report.problem or "the crash directory holds no dmesg of this panic",
+                    error=report.problem or report.gone or "the crash directory holds no dmesg of this panic",
                 )
             )
-        return report, _vmcore(report)
+        words = LastWords()
+        if is_unread(panic):
+            words = await read_last_words(self.visit, panic, report, done)
+            if words.pstore is not None:
+                await self.keep(
+                    "pstore-dmesg.txt", words.pstore.stdout, done=words.pstore, note="pstore's text"
+                )
+        return report, _vmcore(report), words
 
     async def journals(self, panic: Panic) -> boots.Choice:
-        """The kernel journals of the boots before this one; which of them crashed is chosen by looking."""
+        """The kernel journals of the boots before this one; which of them crashed is chosen by looking, and of that
+        one the end of the whole journal is kept, too."""
         listed = await self._boots()
         past = [b for b in listed if b.index < 0]
         wanted = [b.index for b in past if b.index in (-1, -2)]
@@ -111,7 +134,18 @@ class Collector:
             )
         if choice.boot is None:
             self.entries.append(Entry(file="journal-crashed.txt", error=choice.reason))
+        else:
+            await self._whole_journal(choice.boot.index)
         return choice
+
+    async def _whole_journal(self, index: int) -> None:
+        """Everything that a boot logged, services as well as the kernel: its last lines, which lead to the crash."""
+        lines = self.config.journal_lines
+        argv = ("journalctl", "-b", str(index), "-o", "short-iso", "--no-pager", "-n", str(lines))
+        done = await self.visit.run(argv, timeout=self.config.journal_timeout, cap=self.config.journal_cap)
+        said = " ".join(done.stderr.decode("utf-8", "replace").replace("\x00", "").split())[:300]
+        note = f"whole journal of the crashed boot, its last {lines} lines" + (f" ({said})" if said else "")
+        await self.keep(f"journal-boot{index}-crashed-all.txt", done.stdout, done=done, note=note)
 
     async def _boots(self) -> tuple[boots.Boot, ...]:
         """systemd before 251 tells no JSON."""
@@ -167,6 +201,8 @@ def _vmcore(report: crashdump.DumpReport) -> dict[str, Any]:
     told: dict[str, Any] = {"state": report.state.value, "in_bundle": False}
     if report.problem is not None:
         return told | {"error": report.problem}
+    if report.gone is not None:
+        told |= {"reason": report.gone}
     if report.chosen is not None and report.chosen.dump is not None:
         told |= {"path": report.chosen.dump.path, "size": report.chosen.dump.size}
         told["saved_at"] = report.chosen.dump.mtime.isoformat()

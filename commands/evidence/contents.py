@@ -46,6 +46,12 @@ class EvidenceConfig(BaseModel):
     patience: Patience = Patience()
     journal_cap: int = Field(default=8 * 1024 * 1024, ge=65536, le=128 * 1024 * 1024)
     journal_timeout: float = Field(default=60.0, gt=0, le=600)
+    journal_lines: int = Field(
+        default=5000,
+        ge=100,
+        le=1_000_000,
+        description="Lines at most of all that the boot that crashed logged; its last ones.",
+    )
     redact: bool = True  # false only where Slack may hold what the host holds
 
 

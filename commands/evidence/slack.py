@@ -37,7 +37,7 @@ def register(router: Router, desk: EvidenceDesk) -> None:
 
     async def cancel(ask: Ask) -> None:
         panic = await db.read(lambda s: panic_meant(s, ask))
-        await desk.cancel(panic.id or 0, ask.user, kind="evidence")
+        await desk.cancel(panic.id or 0, ask.user, kind="evidence", request_id=ask.request_id)
         await ask.reply(f":no_entry_sign: evidence of {panic_ref(panic.id)} cancelled by {user(ask.user)}.")
 
     router.verb(

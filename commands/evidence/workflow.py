@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import structlog
 from dbos import DBOS
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
-from commands.evidence.collection import Collector, json_bytes
+from commands.evidence.collection import Collector, Keeper, json_bytes
 from commands.evidence.contents import Entry, EvidenceConfig, bundle_list, make_archive, manifest_bytes
 from commands.hosts import runs
 from commands.hosts.crashdump import panic_columns, size_words
@@ -22,11 +24,12 @@ from commands.incident import thread
 from integrations.redaction import Redactor
 from integrations.slack.text import code
 from integrations.stores import LocalStore, StoreError
-from storage import Artefact, ChangeLink, Panic, RunbookRun, StepResult, panic_ref
+from storage import Artefact, Panic, RunbookRun, StepResult, panic_ref
 
 if TYPE_CHECKING:
     from commands.context import Context
 
+log = structlog.get_logger(__name__)
 _TITLES = (
     ("crash", "Crash directory and dmesg of the crash"),
     ("journals", "Journals of the boots"),
@@ -48,6 +51,7 @@ class EvidenceDesk(HostDesk):
 
     kind: ClassVar[str] = "evidence"
     renderer: ClassVar[str] = "evidence_run"
+    alone: ClassVar[frozenset[str]] = frozenset({"record", "bundle"})
 
     def __init__(
         self,
@@ -75,31 +79,34 @@ class EvidenceDesk(HostDesk):
     async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
         panic = await self.context.db.read(lambda s: s.get_one(Panic, visit.panic_id))
         collector = Collector(self.store, _folder(panic, visit.run_id), visit, self.config)
+        collect = {"crash": self._crash, "journals": self._journals, "system": self._system}[name]
         try:
-            return await self._perform(collector, name, panic)
+            return await collect(collector, panic)
         except StoreError as error:
             return StepFinding("failed", (("failed", str(error)),))
 
-    async def _perform(self, collector: Collector, name: str, panic: Panic) -> StepFinding:
-        if name == "crash":
-            return await self._crash(collector, panic)
-        if name == "journals":
-            return await self._journals(collector, panic)
-        if name == "system":
-            return await self._system(collector)
-        if name == "record":
-            return await self._record_of(collector, panic)
-        return await self._bundle(collector.visit.run_id, panic)
+    async def perform_alone(self, run: RunbookRun, name: str, facts: Mapping[str, Any]) -> StepFinding:
+        """What the bot knows, and the bundle: they come also when the host is lost."""
+        run_id = run.id or 0
+        panic = await self.context.db.read(lambda s: s.get_one(Panic, run.panic_id))
+        try:
+            if name == "record":
+                return await self._record_of(Keeper(self.store, _folder(panic, run_id)), panic)
+            return await self._bundle(run_id, panic)
+        except StoreError as error:
+            return StepFinding("failed", (("failed", str(error)),))
 
     # -- collecting -------------------------------------------------------------------------------------
 
     async def _crash(self, collector: Collector, panic: Panic) -> StepFinding:
-        report, vmcore = await collector.crash(panic)
+        report, vmcore, words = await collector.crash(panic)
         lines = _told(collector.entries)
         path = f", {vmcore['path']}, {size_words(int(vmcore['size']))}" if vmcore.get("path") else ""
         state = "ok" if vmcore["state"] == "complete" else "warn"
         lines.append((state, f"vmcore: {vmcore['state']}{path} (it stays on the host: it holds memory)"))
-        return _finding(lines, collector, {"vmcore": vmcore}, panic_columns(report))
+        lines += words.lines
+        found = _finding(lines, collector, {"vmcore": vmcore}, panic_columns(report))
+        return replace(found, report=words.report)
 
     async def _journals(self, collector: Collector, panic: Panic) -> StepFinding:
         choice = await collector.journals(panic)
@@ -115,7 +122,7 @@ class EvidenceDesk(HostDesk):
         ]
         return _finding(lines, collector, {"boots": chosen})
 
-    async def _system(self, collector: Collector) -> StepFinding:
+    async def _system(self, collector: Collector, panic: Panic) -> StepFinding:
         everywhere = bundle_list().of(None)
         first = next(f for f in everywhere if f.name == "os-release.txt")
         done = await collector.command(first)
@@ -124,27 +131,31 @@ class EvidenceDesk(HostDesk):
         collector.entries.sort(key=lambda e: e.file)
         return _finding(_told(collector.entries), collector, {"family": family})
 
-    async def _record_of(self, collector: Collector, panic: Panic) -> StepFinding:
-        """What the bot itself knows: the panic as it was read, the text as it came, the change tickets."""
-        tickets = await self.context.db.read(
-            lambda s: list(
-                s.exec(
-                    select(ChangeLink).where(ChangeLink.panic_id == panic.id).order_by(col(ChangeLink.key))
-                )
-            )
+    async def _record_of(self, keeper: Keeper, panic: Panic) -> StepFinding:
+        """What the bot itself knows: the panic as it was read, the text as it came, the incident's change tickets."""
+        linked = await self.context.db.read(
+            lambda s: runs.tickets_of(s, panic, "pending", "linked", "failed")
         )
         known = panic.model_dump(mode="json", exclude={"text", "crash_lines"})
-        await collector.keep("panic.json", json_bytes(known), note="what Panicroom knows of this panic")
+        await keeper.keep("panic.json", json_bytes(known), note="what Panicroom knows of this panic")
         if panic.text:
             text = panic.text.encode("utf-8", "replace")
-            await collector.keep("panic-text.txt", text, note="the text as it was reported")
-        linked = [t for t in tickets if t.state != "removed"]
-        rows = [t.model_dump(mode="json", exclude={"attempts", "next_at", "told_at"}) for t in linked]
-        note = "the change tickets linked to this panic" if rows else "no change ticket was linked"
-        await collector.keep("change-tickets.json", json_bytes(rows), note=note)
-        lines = _told(collector.entries)
-        lines.append(("ok", f"change tickets: {', '.join(t.key for t in linked) or 'none linked'}"))
-        return _finding(lines, collector, {})
+            await keeper.keep("panic-text.txt", text, note="the text as it was reported")
+        rows = [
+            {
+                **t.model_dump(mode="json", exclude={"attempts", "next_at", "told_at"}),
+                "panic": panic_ref(t.panic_id),
+            }
+            for t in linked
+        ]
+        note = (
+            "the change tickets beside the panics of this incident" if rows else "no change ticket was linked"
+        )
+        await keeper.keep("change-tickets.json", json_bytes(rows), note=note)
+        lines = _told(keeper.entries)
+        keys = ", ".join(dict.fromkeys(t.key for t in linked))
+        lines.append(("ok", f"change tickets: {keys or 'none linked'}"))
+        return _finding(lines, keeper, {})
 
     # -- packing ----------------------------------------------------------------------------------------
 
@@ -204,8 +215,9 @@ class EvidenceDesk(HostDesk):
                 data = cleaned[entry.file]
                 record |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
                 record |= {"original_sha256": entry.sha256, "original_size": entry.size}
-            if entry.error is not None:
-                record["error"] = redactor.redact(entry.error)
+            for key in ("error", "note"):
+                if record[key] is not None:
+                    record[key] = redactor.redact(record[key])
             told.append(record)
         counts = dict(sorted(redactor.counts.items()))
         manifest = {
@@ -239,11 +251,13 @@ class EvidenceDesk(HostDesk):
             step = next(s for s in runs.steps_of(session, run_id) if s.name == "bundle")
             path = step.facts.get("path")
             if incident is not None and incident.id is not None and path:
+                failed = int(step.facts.get("failed") or 0)
+                part = f"; {failed} could not be collected whole, and it says why" if failed else ""
                 # Relative to the store directory, as the printer takes it.
                 ref = panic_ref(panic.id)
-                words = f"Evidence of {ref} ({code(panic.host)}): `manifest.json` in it lists every file and command."
+                words = f"Evidence of {ref} ({code(panic.host)}): `manifest.json` in it lists every file and command"
                 thread.say(
-                    session, incident.id, f"evidence-file:{run_id}", text=words,
+                    session, incident.id, f"evidence-file:{run_id}", text=f"{words}{part}.",
                     file=Path(str(path)), file_name=f"{ref}-evidence.tar.gz", now=now,
                 )  # fmt: skip
             return panic, bool(path)
@@ -251,7 +265,20 @@ class EvidenceDesk(HostDesk):
         panic, packed = await self.context.db.write(write)
         self.context.wake()
         if packed:
-            await asyncio.to_thread(self.store.remove_folder, _folder(panic, run_id))
+            await self._tidy(panic, run_id)
+
+    async def discard(self, run_id: int) -> None:
+        """What was collected before the run was cancelled is removed."""
+        panic = await self.context.db.read(lambda s: s.get_one(Panic, s.get_one(RunbookRun, run_id).panic_id))
+        await self._tidy(panic, run_id)
+
+    async def _tidy(self, panic: Panic, run_id: int) -> None:
+        """Remove the loose files. What cannot be removed costs room, and no bundle."""
+        folder = _folder(panic, run_id)
+        try:
+            await asyncio.to_thread(self.store.remove_folder, folder)
+        except StoreError as error:
+            log.warning("evidence.not_tidied", run=run_id, folder="/".join(folder), error=str(error))
 
 
 def _folder(panic: Panic, run_id: int) -> tuple[str, ...]:
@@ -260,7 +287,7 @@ def _folder(panic: Panic, run_id: int) -> tuple[str, ...]:
 
 def _finding(
     lines: Sequence[tuple[str, str]],
-    collector: Collector,
+    collector: Keeper,
     facts: Mapping[str, Any],
     panic: Mapping[str, Any] | None = None,
 ) -> StepFinding:

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 from dbos._error import DBOSException
+from sqlmodel import Session
 
 from commands.hosts import runs
 from commands.hosts.patience import Patience
 from commands.hosts.visits import Visit, Visits
 from commands.incident import thread
 from integrations.ssh import AuthRefused, SshError
-from storage import Panic, RunbookRun, RunState, StepResult
+from storage import Panic, Report, RunbookRun, RunState, StepResult
+from storage.inbox import insert_once
+from storage.requests import once
 
 if TYPE_CHECKING:
     from commands.context import Context
@@ -38,6 +41,9 @@ class StepFinding:
     facts: Mapping[str, Any] = field(default_factory=dict)
     outputs: Sequence[Mapping[str, Any]] = ()
     panic: Mapping[str, Any] = field(default_factory=dict)  # columns of the Panic that are known now
+    report: Mapping[str, Any] | None = (
+        None  # a row of Report: another witness of the panic, found on the host
+    )
 
     @property
     def summary(self) -> str:
@@ -45,11 +51,16 @@ class StepFinding:
 
 
 class Knock(TypedDict):
-    """What came of trying the host: `reached`, `again` after `seconds`, or `stop`."""
+    """What came of trying the host: `reached`, `again` after `seconds`, `lost` for good (`note`), or `stop`."""
 
     said: str
     seconds: float
     refusals: int
+    note: str
+
+
+def _knock(said: str, refusals: int = 0, *, seconds: float = 0, note: str = "") -> Knock:
+    return {"said": said, "seconds": seconds, "refusals": refusals, "note": note}
 
 
 class HostDesk(DBOSConfiguredInstance, ABC):
@@ -57,6 +68,8 @@ class HostDesk(DBOSConfiguredInstance, ABC):
 
     kind: ClassVar[str]
     renderer: ClassVar[str]
+    # Steps that need no host: they come even when the host is given up, and the others are told as lost.
+    alone: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, context: Context, visits: Visits, patience: Patience, *, name: str) -> None:
         super().__init__(name)
@@ -74,8 +87,15 @@ class HostDesk(DBOSConfiguredInstance, ABC):
     async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
         """Do one step; `facts` are those of the steps before it. Raises SshError when the connection breaks."""
 
+    async def perform_alone(self, run: RunbookRun, name: str, facts: Mapping[str, Any]) -> StepFinding:
+        """Do one of the steps in `alone`."""
+        raise NotImplementedError(f"{type(self).__name__} has no step {name!r} that needs no host")
+
     async def conclude(self, run_id: int) -> None:
         """After the last step of a run that was not cancelled. Runs again after a crash in mid-way."""
+
+    async def discard(self, run_id: int) -> None:
+        """After a run was cancelled and nothing of it is at work any more. Runs again after a crash in mid-way."""
 
     @abstractmethod
     async def launch(self, run_id: int) -> Any:
@@ -107,10 +127,21 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             await self._start(run)
         return run
 
-    async def cancel(self, panic_id: int, by: str, *, kind: str | None = None) -> list[RunbookRun]:
-        """Cancel what is under way for a panic, of every kind unless one is given. Raises NotFound."""
+    async def cancel(
+        self, panic_id: int, by: str, *, kind: str | None = None, request_id: str = ""
+    ) -> list[RunbookRun]:
+        """Cancel what is under way for a panic, of every kind unless one is given. Raises NotFound.
+
+        A request that is worked on again cancels nothing more: what it has cancelled before is returned.
+        """
         now = self.context.clock()
-        cancelled = await self.context.db.write(lambda s: runs.cancel(s, panic_id, by, now, kind))
+
+        def write(session: Session) -> list[RunbookRun]:
+            if not once(session, request_id):
+                return runs.cancelled_by(session, panic_id, by, kind)
+            return runs.cancel(session, panic_id, by, now, kind)
+
+        cancelled = await self.context.db.write(write)
         for run in cancelled:
             if run.id is not None:
                 self.visits.end(run.id)
@@ -140,18 +171,18 @@ class HostDesk(DBOSConfiguredInstance, ABC):
     async def work(self, run_id: int) -> str:
         """The body of the verb's workflow function: everything with an effect is a DBOS step."""
         try:
-            alive = await self._reach(run_id)
+            lost = await self._reach(run_id)
             for name, _ in self.steps():
                 breaks = 0
-                while alive:
+                while lost is None or (lost and self.alone):
                     said = await DBOS.run_step_async(
-                        {"name": f"{self.kind}.{name}"}, self._step, run_id, name, breaks
+                        {"name": f"{self.kind}.{name}"}, self._step, run_id, name, breaks, lost
                     )
                     if said == "done":
                         break
                     breaks += 1
-                    alive = said == "broke" and await self._reach(run_id)
-            ended = await DBOS.run_step_async({"name": f"{self.kind}.close"}, self._close, run_id, alive)
+                    lost = await self._reach(run_id) if said == "broke" else ""
+            ended = await DBOS.run_step_async({"name": f"{self.kind}.close"}, self._close, run_id, lost)
             return str(ended)
         except DBOSException:
             raise
@@ -164,22 +195,22 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         finally:
             self.visits.end(run_id)
 
-    async def _reach(self, run_id: int) -> bool:
-        """Wait until the host answers; False when it was given up or the run was cancelled."""
+    async def _reach(self, run_id: int) -> str | None:
+        """Wait until the host answers: None. Else why it is lost for good; "" when the run was cancelled."""
         refusals = 0
         while True:
             knock: Knock = await DBOS.run_step_async(
                 {"name": f"{self.kind}.knock"}, self._knock, run_id, refusals
             )
             if knock["said"] != "again":
-                return knock["said"] == "reached"
+                return {"reached": None, "lost": knock["note"]}.get(knock["said"], "")
             refusals = knock["refusals"]
             await DBOS.sleep_async(knock["seconds"])
 
     async def _knock(self, run_id: int, refusals: int) -> Knock:
         run = await self._load(run_id)
         if run.state not in runs.ACTIVE:
-            return {"said": "stop", "seconds": 0, "refusals": refusals}
+            return _knock("stop", refusals)
         try:
             await self.visits.begin(run_id)
         except SshError as error:
@@ -190,24 +221,21 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             run_id, state=RunState.RUNNING, started_at=started, next_try_at=None, note=""
         ):
             self.visits.end(run_id)
-            return {"said": "stop", "seconds": 0, "refusals": refusals}
-        return {"said": "reached", "seconds": 0, "refusals": 0}
+            return _knock("stop", refusals)
+        return _knock("reached")
 
     async def _not_reached(self, run: RunbookRun, error: SshError, refusals: int) -> Knock:
         run_id, now = run.id or 0, self.context.clock()
         refusals += isinstance(error, AuthRefused)
         booting = isinstance(error, AuthRefused) and refusals < self.patience.refusals
         if error.permanent and not booting:
-            await self._finish(run_id, RunState.FAILED, str(error))
-            return {"said": "stop", "seconds": 0, "refusals": refusals}
+            return _knock("lost", refusals, note=str(error) or type(error).__name__)
         attempts = run.attempts + 1
         wait = self.patience.wait_after(attempts)
         give_up_at = run.give_up_at or now
         if now >= give_up_at:
-            note = f"gave up after {attempts} attempts; the last one: {error}"
-            await self._change(run_id, attempts=attempts)
-            await self._finish(run_id, RunState.FAILED, note)
-            return {"said": "stop", "seconds": 0, "refusals": refusals}
+            await self._change(run_id, attempts=attempts, next_try_at=None)
+            return _knock("lost", refusals, note=f"gave up after {attempts} attempts; the last one: {error}")
         # The last try is at the limit itself, not up to a wait before it.
         wait = min(wait, max((give_up_at - now).total_seconds(), 0.01))
         await self._change(
@@ -217,9 +245,9 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             next_try_at=now + timedelta(seconds=wait),
             note=str(error),
         )
-        return {"said": "again", "seconds": wait, "refusals": refusals}
+        return _knock("again", refusals, seconds=wait)
 
-    async def _step(self, run_id: int, name: str, breaks: int) -> str:
+    async def _step(self, run_id: int, name: str, breaks: int, lost: str | None = None) -> str:
         """`done`, `broke` (the connection did; wait for the host and come again) or `stop`."""
         if (await self._load(run_id)).state not in runs.ACTIVE:
             return "stop"
@@ -231,7 +259,12 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             return "done"
         self.context.wake()
         try:
-            found = await self.perform(await self.visits.begin(run_id), name, facts)
+            if name in self.alone:
+                found = await self.perform_alone(await self._load(run_id), name, facts)
+            elif lost:
+                found = StepFinding("failed", (("failed", f"the host was not reached: {lost}"),))
+            else:
+                found = await self.perform(await self.visits.begin(run_id), name, facts)
         except SshError as error:
             if (await self._load(run_id)).state not in runs.ACTIVE:
                 return "stop"
@@ -261,19 +294,28 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             for column, value in found.panic.items():
                 setattr(panic, column, value)
             session.add(panic)
+            if found.report is not None:
+                insert_once(session, Report, [dict(found.report)], ("host", "external_id"))
             incident = runs.incident_of(session, panic)
             if incident is not None and incident.id is not None and found.panic:
                 thread.touch(session, incident.id)
 
         await self.context.db.write(write)
         self.context.wake()
+        if found.report is not None:
+            self.context.read_reports()
 
-    async def _close(self, run_id: int, alive: bool) -> str:
+    async def _close(self, run_id: int, lost: str | None) -> str:
+        """`lost`: why the host was given up; None when it was there to the end."""
         self.visits.end(run_id)
-        if alive and (await self._load(run_id)).state in runs.ACTIVE:
-            await self.conclude(run_id)
-            await self._finish(run_id, RunState.DONE, "")
-        return (await self._load(run_id)).state.value
+        if (await self._load(run_id)).state in runs.ACTIVE:
+            if lost is None or self.alone:
+                await self.conclude(run_id)
+            await self._finish(run_id, RunState.FAILED if lost else RunState.DONE, lost or "")
+        run = await self._load(run_id)
+        if run.state is RunState.CANCELLED:
+            await self.discard(run_id)
+        return run.state.value
 
     # -- the row ----------------------------------------------------------------------------------------
 

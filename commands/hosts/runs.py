@@ -10,12 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from commands.errors import Impossible, NotFound
 from commands.hosts.patience import Patience
 from commands.incident import thread
-from storage import Incident, Panic, RunbookRun, RunState, SlackMessage, StepResult, panic_ref
+from storage import (
+    ChangeLink,
+    Incident,
+    Panic,
+    RunbookRun,
+    RunState,
+    SlackMessage,
+    StepResult,
+    panic_ref,
+)
 
 ACTIVE = (RunState.WAITING, RunState.RUNNING)
 FINISHED_STEPS = ("ok", "warn", "failed", "skipped")
@@ -187,6 +196,31 @@ def cancel(
         run.cancelled_by = by
         finish(session, run.id, RunState.CANCELLED, "", now)
     return active
+
+
+def cancelled_by(session: Session, panic_id: int, by: str, kind: str | None = None) -> list[RunbookRun]:
+    """The last runs of a panic that this person cancelled, one a kind."""
+    query = (
+        select(RunbookRun)
+        .where(
+            RunbookRun.panic_id == panic_id,
+            RunbookRun.state == RunState.CANCELLED,
+            RunbookRun.cancelled_by == by,
+        )
+        .order_by(col(RunbookRun.id))
+    )
+    return list({run.kind: run for run in session.exec(query) if kind in (None, run.kind)}.values())
+
+
+def tickets_of(session: Session, panic: Panic, *states: str) -> list[ChangeLink]:
+    """The change tickets beside a panic: its own, and those of the other panics in its incident. By key."""
+    incident = incident_of(session, panic)
+    mine = col(ChangeLink.panic_id) == panic.id
+    if incident is not None:
+        beside = select(Panic.id).where(col(Panic.incident_id).in_({panic.incident_id, incident.id}))
+        mine = or_(mine, col(ChangeLink.panic_id).in_(beside))
+    query = select(ChangeLink).where(mine, col(ChangeLink.state).in_(states))
+    return list(session.exec(query.order_by(col(ChangeLink.key), col(ChangeLink.panic_id))))
 
 
 def where_told(session: Session, run_id: int) -> tuple[str, str] | None:

@@ -47,7 +47,8 @@ class Visit:
         return done
 
     async def help(self, *words: str, timeout: float | None = None, cap: int | None = None) -> CommandResult:
-        """Ask the root-owned helper: `list`, `read REL`, `head REL N`, `tail REL N`, `bytes REL OFFSET LENGTH`."""
+        """Ask the root-owned helper: `list`, `read REL`, `head REL N`, `tail REL N`, `bytes REL OFFSET LENGTH`,
+        `pstore-list`, `pstore-read REL`."""
         return await self.run((*self.visits.ssh.config.helper, *words), timeout=timeout, cap=cap)
 
 
@@ -128,7 +129,9 @@ def kept_output(done: CommandResult, *, binary: bool = False) -> dict[str, Any]:
     """An output as a step keeps it: bounded, as text; of binary data only its size."""
     text = f"({len(done.stdout)} bytes)" if binary else done.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     if len(text) > _KEPT:
-        text = f"{text[: _KEPT // 2]}\n… {len(text) - _KEPT} characters left out …\n{text[-_KEPT // 2 :]}"
+        # At line ends: half a line could hold half a secret that nobody would know for one.
+        head, tail = text[: _KEPT // 2].rpartition("\n")[0], text[-_KEPT // 2 :].partition("\n")[2]
+        text = f"{head}\n… {len(text) - len(head) - len(tail)} characters left out …\n{tail}"
     return {
         "command": shlex.join(done.argv),
         "exit": done.exit_status,

@@ -44,6 +44,10 @@ class Answers:
             int(line) if line is not None and line.isascii() and line.isdecimal() and len(line) < 20 else None
         )
 
+    def exit_status(self, key: str) -> int | None:
+        answer = self._answers.get(key)
+        return None if answer is None else answer.exit_status
+
     def why_not(self, key: str) -> str:
         answer = self._answers.get(key)
         return "not asked" if answer is None else answer.outcome

@@ -6,16 +6,19 @@ from typing import Any
 
 from commands.hosts.crashdump import DumpReport, panic_columns, saved_at, size_words
 from commands.hosts.desk import StepFinding
+from commands.hosts.lastwords import LastWords
 from commands.triage.identity import clock, worst
 from storage import DumpState, Panic
 
 
-def read_dump(report: DumpReport, panic: Panic) -> StepFinding:
-    """Plain words about a look into the crash directory."""
+def read_dump(report: DumpReport, panic: Panic, words: LastWords | None = None) -> StepFinding:
+    """Plain words about a look into the crash directory; `words` is what was read of a panic that came without text."""
     lines: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
     if report.problem is not None:
         lines.append(("failed", report.problem))
+    elif report.gone is not None:
+        lines.append(("failed", f"local: {report.gone}"))
     elif report.chosen is None:
         others = sum(not d.test for d in report.dumps)
         of = f"; the {others} in the crash directory are of other times" if others else ""
@@ -41,7 +44,10 @@ def read_dump(report: DumpReport, panic: Panic) -> StepFinding:
             ("ok", told) if report.sure else ("warn", f"{told}, {apart / 60:.0f} min from what was reported")
         )
     lines.append(("skipped", "central: no central store configured"))
-    return StepFinding(worst(lines), tuple(lines), facts, report.outputs, panic_columns(report))
+    words = words or LastWords()
+    lines += words.lines
+    outputs = (*report.outputs, *words.outputs)
+    return StepFinding(worst(lines), tuple(lines), facts, outputs, panic_columns(report), words.report)
 
 
 def _local(report: DumpReport) -> list[tuple[str, str]]:
@@ -60,6 +66,9 @@ def _local(report: DumpReport) -> list[tuple[str, str]]:
     known = report.completeness is not None and report.completeness.format not in ("", "none")
     form = f", {report.completeness.format}" if report.completeness and known else ""
     lines = [(word, f"local: {report.state.value}, {chosen.dump.path}, {size}{form} ({reason})")]
-    if not report.sure and report.crash_time is None:
+    if not report.certain and not report.sure:
+        told = "nobody told when it died; this is the newest dump that is of no other panic"
+        lines.append(("warn", f"{told} (saved {clock(saved_at(chosen))})"))
+    elif not report.sure and report.crash_time is None:
         lines.append(("warn", f"it was saved {clock(saved_at(chosen))}: of this panic only if that fits"))
     return lines

@@ -51,7 +51,7 @@ def read_offline(answers: Answers, panic: Panic, facts: Mapping[str, Any]) -> St
     if package:
         known["debuginfo"] = package
         lines.append(("ok", f"debuginfo: {package}"))
-        lines.append(_vmlinux(answers, facts, package))
+        lines.append(_vmlinux(answers, family, package))
     else:
         lines.append(("warn", f"debuginfo: no name known for kernel {kernel or '?'} on this distribution"))
     build_id = facts.get("build_id")
@@ -69,15 +69,32 @@ def read_offline(answers: Answers, panic: Panic, facts: Mapping[str, Any]) -> St
     return StepFinding(worst(lines), tuple(lines), known)
 
 
-def _vmlinux(answers: Answers, facts: Mapping[str, Any], package: str) -> tuple[str, str]:
+def _vmlinux(answers: Answers, family: str | None, package: str) -> tuple[str, str]:
     """Whether the debuginfo is installed on the host itself (it need not be: another machine can have it)."""
-    listing = answers.text("dpkg", even_failed=True)
+    key = "dpkg" if family == "debian" else "rpm_debuginfo"
+    # dpkg fails for each of several names that it does not know, and still tells of the others.
+    listing = answers.text(key, even_failed=family == "debian")
     if listing is None:
-        return "skipped", f"vmlinux on the host: not checked ({answers.why_not('dpkg')})"
-    installed = re.search(rf"^ii +{re.escape(package)}(?::\w+)? ", listing, re.MULTILINE)
+        return "skipped", f"vmlinux on the host: not checked ({answers.why_not(key)})"
+    if family == "debian":
+        installed = re.search(rf"^ii +{re.escape(package)}(?::\w+)? ", listing, re.MULTILINE) is not None
+    else:
+        installed = any(_is_rpm(line.split("\t"), package) for line in listing.splitlines())
     if installed:
         return "ok", "vmlinux: its package is installed on the host"
     return "ok", "vmlinux: not on the host; install the package where the analysis is done"
+
+
+def _is_rpm(row: list[str], package: str) -> bool:
+    """(name, version-release, architecture) against `NAME-VERSION.ARCH`, or SUSE's `NAME = VERSION` (whose rebuilds
+    add a number to the release)."""
+    if len(row) != 3:
+        return False
+    name, version, architecture = row
+    wanted, equals, release = package.partition(" = ")
+    if equals:
+        return name == wanted and (version == release or version.startswith(f"{release}."))
+    return f"{name}-{version}.{architecture}" == package
 
 
 def _room(answers: Answers, facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -10,6 +10,8 @@ from typing import Any
 from commands.hosts.desk import StepFinding
 from commands.triage.answers import Answers
 from commands.triage.identity import clock, span, worst
+from commands.triage.nics import read_nics, why_unknown
+from commands.triage.nics import told as told_nics
 from commands.triage.packages import PackageChange, read_apt, read_rpm
 from storage import Panic
 
@@ -135,17 +137,23 @@ def _driver(
     changed = [
         f"{c.name} {c.version}" for c in changes if c.sort == "driver" and since <= c.at <= panic.occurred_at
     ]
+    known = read_nics(answers)
     modules = [line.split()[0] for line in (answers.text("lsmod") or "").splitlines()[1:] if line.split()]
     nics = [m for m in modules if m in _NIC_DRIVERS]
-    told = f"NIC driver {', '.join(nics[:4])}" if nics else "NIC driver: none of the common ones is loaded"
-    if not modules:
+    if known:
+        told = f"NIC driver {told_nics(known)}"
+    elif nics:
+        told = f"NIC driver {', '.join(nics[:4])} ({why_unknown(answers)})"
+    elif modules:
+        told = f"NIC driver: none of the common ones is loaded ({why_unknown(answers)})"
+    else:
         told = f"NIC driver: not checked ({answers.why_not('lsmod')})"
     foreign = [t for t in panic.taint if "out-of-tree" in t or "unsigned" in t or "proprietary" in t]
     if changed:
         return "warn", f"{told}; driver packages changed: {', '.join(changed[:4])}"
     if foreign:
         return "warn", f"{told}; the kernel that died was tainted: {', '.join(foreign[:3])}"
-    return ("ok" if modules else "skipped"), f"{told}; no driver package changed"
+    return ("ok" if modules or known else "skipped"), f"{told}; no driver package changed"
 
 
 def _firmware(

@@ -46,7 +46,7 @@ def register(router: Router, desk: TriageDesk) -> None:
         word = next(iter(ask.words()), None)
         panic = await db.read(lambda s: panic_meant(s, ask, word))
         kind = "triage" if ask.verb == "triage.cancel" else None
-        cancelled = await desk.cancel(panic.id or 0, ask.user, kind=kind)
+        cancelled = await desk.cancel(panic.id or 0, ask.user, kind=kind, request_id=ask.request_id)
         kinds = " and ".join(dict.fromkeys(r.kind for r in cancelled))
         await ask.reply(f":no_entry_sign: {kinds} of {panic_ref(panic.id)} cancelled by {user(ask.user)}.")
 
@@ -55,13 +55,14 @@ def register(router: Router, desk: TriageDesk) -> None:
         if value is None:
             raise BadArguments("this button has lost its run.", example=f"{router.command} triage P-41")
         run_id = int(value[2])
-        found = await db.read(lambda s: (s.get(RunbookRun, run_id), runs.steps_of(s, run_id)))
-        run, steps = found
-        if run is None or run.panic_id != int(value[1]):
+        run, steps, panic = await db.read(
+            lambda s: (s.get(RunbookRun, run_id), runs.steps_of(s, run_id), s.get(Panic, int(value[1])))
+        )
+        if run is None or panic is None or run.panic_id != panic.id:
             raise NotFound("that run is not there any more.")
         if not any(s.outputs for s in steps):
             raise NotFound("there is no output yet; press it again in a moment.")
-        await ask.reply("Raw output of the triage run", blocks.raw_blocks(run, steps))
+        await ask.reply("Raw output of the triage run", blocks.raw_blocks(run, steps, panic))
 
     router.verb(
         "triage",

@@ -13,8 +13,10 @@ from sqlmodel import Session, col, select
 
 from commands.hosts import crashdump, runs
 from commands.hosts.desk import HostDesk, StepFinding
+from commands.hosts.lastwords import is_unread, read_last_words
 from commands.hosts.visits import Visit, Visits, kept_output
 from commands.incident import thread
+from commands.triage import nics
 from commands.triage.answers import Answer, Answers
 from commands.triage.dump import read_dump
 from commands.triage.identity import read_identity
@@ -23,7 +25,7 @@ from commands.triage.readiness import read_readiness
 from commands.triage.recent import read_recent
 from commands.triage.runbook import Command, TriageConfig, runbook
 from commands.triage.seen import look_back
-from storage import ChangeLink, Panic, RunbookRun, RunState, StepResult
+from storage import Panic, RunbookRun, RunState, StepResult
 
 if TYPE_CHECKING:
     from commands.context import Context
@@ -55,7 +57,9 @@ class TriageDesk(HostDesk):
     async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
         panic = await self.context.db.read(lambda s: s.get_one(Panic, visit.panic_id))
         if name == "dump":
-            return read_dump(await crashdump.examine(visit, panic), panic)
+            report = await crashdump.examine(visit, panic)
+            words = await read_last_words(visit, panic, report) if is_unread(panic) else None
+            return read_dump(report, panic, words)
         if name == "seen":
             window = timedelta(days=self.config.seen_window_days)
             return await self.context.db.read(lambda s: look_back(s, panic, window))
@@ -77,9 +81,20 @@ class TriageDesk(HostDesk):
             usable = done.exit_status == 0 and not done.timed_out
             return Answer(done.text, usable, done.outcome, done.exit_status), kept_output(done)
 
+        if name == "recent":
+            commands.append(Command(key="interfaces", argv=nics.LIST, timeout=10, cap=16384))
         results = await asyncio.gather(*(one(c) for c in commands))
-        answers = Answers({c.key: a for c, (a, _) in zip(commands, results, strict=True)})
-        return answers, [output for _, output in results]
+        answers = {c.key: a for c, (a, _) in zip(commands, results, strict=True)}
+        outputs = [output for _, output in results]
+        listed = answers.get("interfaces")
+        # The one argument that a host has a say in: a plain name, checked, and quoted like everything else.
+        for interface in nics.interfaces(listed.text) if listed is not None and listed.ok else ():
+            asked = Command(key=nics.key(interface), argv=nics.command(interface), timeout=10, cap=16384)
+            answers[asked.key], output = await one(asked)
+            outputs.append(output)
+            if answers[asked.key].exit_status == 127:
+                break
+        return Answers(answers), outputs
 
     async def _read(
         self, name: str, answers: Answers, panic: Panic, facts: Mapping[str, Any], now: datetime
@@ -88,10 +103,11 @@ class TriageDesk(HostDesk):
             return read_identity(answers, panic, facts, now)
         if name == "recent":
             bios, tickets = await self.context.db.read(
-                lambda s: (_previous_bios(s, panic), _tickets(s, panic))
+                lambda s: (_previous_bios(s, panic), runs.tickets_of(s, panic, "linked"))
             )
+            keys = list(dict.fromkeys(t.key for t in tickets))
             window = timedelta(days=self.config.change_window_days)
-            return read_recent(answers, panic, facts, window=window, previous_bios=bios, tickets=tickets)
+            return read_recent(answers, panic, facts, window=window, previous_bios=bios, tickets=keys)
         if name == "offline":
             found = read_offline(answers, panic, facts)
             return replace(
@@ -136,8 +152,3 @@ def _previous_bios(session: Session, panic: Panic) -> str | None:
         .limit(5)
     )
     return next((str(s.facts["bios"]) for s in session.exec(query) if s.facts.get("bios")), None)
-
-
-def _tickets(session: Session, panic: Panic) -> list[str]:
-    query = select(ChangeLink.key).where(ChangeLink.panic_id == panic.id, ChangeLink.state == "linked")
-    return list(session.exec(query))

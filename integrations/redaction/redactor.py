@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 _KEY = (
     r"(?:[a-z0-9_.-]{0,40}(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key"
@@ -72,9 +72,11 @@ class Redactor:
     One text after the other, or a drawn message line by line: keep the instance. Names are numbered as things
     come, so the same texts in the same order give the same names. (A private key over several lines is only
     known as one when its lines come in one text.) Time is linear in the text's length.
+    What is in `keep` stays: a host that is known by its address keeps its name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Collection[str] = ()) -> None:
+        self._keep = {word.lower() for word in keep}
         self.counts: Counter[str] = Counter()
         self._names: dict[tuple[str, str], str] = {}
         self._last: Counter[str] = Counter()  # the highest number of each sort
@@ -97,6 +99,8 @@ class Redactor:
         return self.redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def _name(self, sort: str, value: str) -> str:
+        if value.lower() in self._keep:
+            return value
         self.counts[sort] += 1
         known = self._names.get((sort, value))
         if known is None:

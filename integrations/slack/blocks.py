@@ -177,7 +177,9 @@ def level(weights: Sequence[int], room: int) -> int:
     return max(weights, default=0)
 
 
-def within_limit(blocks: Sequence[Block], notice: str, *, foot: int = 0, limit: int = MESSAGE_LIMIT) -> list[Block]:
+def within_limit(
+    blocks: Sequence[Block], notice: str, *, foot: int = 0, limit: int = MESSAGE_LIMIT
+) -> list[Block]:
     """The blocks of one message, as many as Slack takes; where some are left out, `notice` (mrkdwn) says so.
 
     Whole blocks go, from the end, before the last `foot` of them, which stay (buttons).

@@ -178,10 +178,44 @@ def test_seen_before() -> None:
         assert "the cause is unknown" in look_back(session, unknown, timedelta(days=30)).summary
 
 
+@pytest.mark.parametrize(
+    ("family", "os_id", "kernel", "installed", "there"),
+    [
+        ("rhel", "rhel", "5.14.0-503.el9.x86_64", "kernel-debuginfo\t5.14.0-503.el9\tx86_64\n", True),
+        ("rhel", "rhel", "5.14.0-503.el9.x86_64", "kernel-debuginfo\t5.14.0-427.el9\tx86_64\n", False),
+        ("rhel", "rhel", "5.14.0-503.el9.x86_64+rt", "kernel-debuginfo\t5.14.0-503.el9\tx86_64\n", False),
+        (
+            "suse",
+            "sles",
+            "6.4.0-150600.23.7-default",
+            "kernel-default-debuginfo\t6.4.0-150600.23.7.3\tx86_64\n",
+            True,
+        ),
+        (
+            "suse",
+            "sles",
+            "6.4.0-150600.23.7-default",
+            "kernel-default-debuginfo\t6.4.0-150600.23.73\tx86_64\n",
+            False,
+        ),
+        ("suse", "sles", "6.4.0-150600.23.7-default", "", False),
+    ],
+)
+def test_the_vmlinux_is_looked_for_among_the_rpms(
+    family: str, os_id: str, kernel: str, installed: str, there: bool
+) -> None:
+    facts = {"family": family, "os_id": os_id}
+    found = read_offline(answers(rpm_debuginfo=installed), panic(kernel=kernel), facts)
+    assert ("its package is installed on the host" in found.summary) is there
+    assert ("vmlinux: not on the host" in found.summary) is not there
+    assert "not checked (not asked)" in read_offline(answers(), panic(kernel=kernel), facts).summary
+
+
 hostile = st.dictionaries(
     st.sampled_from(
         ["os", "uname", "uptime", "since", "boot_id", "cmdline", "tainted", "last", "apt", "rpm", "dmi", "lsmod",
-         "df", "dpkg", "loaded", "reserved", "unit", "kdump_config", "sysctl"]
+         "df", "dpkg", "rpm_debuginfo", "interfaces", "nic:eth0", "loaded", "reserved", "unit",
+         "kdump_config", "sysctl"]
     ),
     st.one_of(st.text(max_size=80), st.sampled_from(["9" * 400, "1e400 2", "-1 0", "0\n" * 50, "\x00<!channel>"])),
 )  # fmt: skip
@@ -208,7 +242,7 @@ def test_no_finding_breaks_the_message(lines: list[str], note: str, state: RunSt
     step = StepResult(run_id=3, name="dump", title="The dump exists", state="ok", outputs=outputs,
                       facts={"lines": [["warn", line] for line in lines]})  # fmt: skip
     message = run_message(run, panic(host="<!channel> *x*"), [step] * 6)
-    for blocks in (message.blocks, raw_blocks(run, [step] * 6)):
+    for blocks in (message.blocks, raw_blocks(run, [step] * 6, panic(host="<!channel> *x*"))):
         assert len(blocks) <= 50
         for block in blocks:
             text = block.get("text", {}).get("text", "")

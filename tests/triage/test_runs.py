@@ -22,7 +22,7 @@ from commands.router import Router
 from commands.triage.runbook import TriageConfig, runbook
 from commands.triage.slack import register
 from commands.triage.workflow import TriageDesk
-from storage import DumpState, Incident, Panic, RunState, SlackMessage
+from storage import ChangeLink, DumpState, Incident, Panic, RunState, SlackMessage, SlackRequest
 from tests.hosts.world import World, close_world, make_fleet, make_world, until
 from tests.ssh.conftest import Stage, stage
 
@@ -285,12 +285,18 @@ async def test_a_pattern_of_the_inventory_says_how_a_host_is_reached(world: Worl
     [
         (
             "rocky",
-            ["rpm -qa", "dnf -q -C history list", "systemctl status kdump --", "kdumpctl showmem"],
+            [
+                "rpm -qa",
+                "dnf -q -C history list",
+                "systemctl status kdump --",
+                "kdumpctl showmem",
+                "kernel*debuginfo*",
+            ],
             ["dpkg", "apt"],
         ),
         (
             "sles",
-            ["rpm -qa", "/var/log/zypp/history", "systemctl status kdump --"],
+            ["rpm -qa", "rpm -q -a", "/var/log/zypp/history", "systemctl status kdump --"],
             ["dpkg", "dnf", "kdump-config"],
         ),
         ("ubuntu", ["dpkg -l", "/var/log/apt/history.log", "status kdump-tools"], ["rpm", "dnf", "zypp"]),
@@ -343,3 +349,78 @@ async def test_a_refused_key_is_waited_for_while_the_host_may_still_boot(
         assert "refused" in ended.note
     finally:
         await close_world(world)
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_ethtool_is_asked_about_real_interfaces_only_and_its_absence_is_told(
+    stage: Callable[..., Awaitable[Stage]], tmp_path: Path, there: bool
+) -> None:
+    heard: list[str] = []
+
+    async def answer(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        command = process.command or ""
+        heard.append(command)
+        if "ethtool" in command and not there:
+            process.exit(127)
+            return
+        answers = {
+            "cat /etc/os-release": "ID=rocky\nPRETTY_NAME=x\n",
+            "ls /sys/class/net": "br-1\ndocker0\neth0\neth1\n;reboot\n$(id)\nlo\nvethab\n",
+            "lsmod": "Module Size Used by\nixgbe 1 0\n",
+            "/usr/sbin/ethtool -i eth0": "driver: ixgbe\nversion: 5.14.0\nfirmware-version: 0x800009fa\nbus-info: x\n",
+            "/usr/sbin/ethtool -i eth1": "driver: tg3\nversion: \nfirmware-version: FFV20.2\n",
+        }
+        process.stdout.write(answers.get(command, "").encode())
+        process.exit(0)
+
+    host_there = await stage(answer)
+    host = HostEntry(name="stage", address="127.0.0.1", port=host_there.port)
+    world = await make_world(tmp_path / "bot", None, hosts=(host,), ssh=host_there.config)
+    try:
+        desk = started(world)
+        panic_id, _ = await world.panic("stage")
+        run = await desk.begin(panic_id, "U0ONCALL", "request")
+        assert (await world.ended(run.id or 0)).state is RunState.DONE
+        said = (await world.steps(run.id or 0))["recent"].summary
+        asked = [h for h in heard if "ethtool" in h]
+        if there:
+            assert asked == ["/usr/sbin/ethtool -i eth0", "/usr/sbin/ethtool -i eth1"]
+            assert "ixgbe 5.14.0, firmware 0x800009fa (eth0); tg3, firmware FFV20.2 (eth1)" in said
+        else:
+            assert asked == ["/usr/sbin/ethtool -i eth0"]
+            assert "NIC driver ixgbe (version and firmware unknown: there is no ethtool on the host)" in said
+    finally:
+        await close_world(world)
+
+
+async def test_a_cancel_that_is_worked_on_again_cancels_no_later_run(world: World) -> None:
+    """The process died between the cancel and its answer; meanwhile somebody began anew."""
+    desk = started(world)
+    assert world.fleet is not None
+    host = any_host(world)
+    panic_id, _ = await world.crash(host, "null-deref")
+    await world.fleet.power_off(host)
+    await world.db.write(lambda s: s.add(SlackRequest(dedupe="cancel-1", kind="command", body="{}")))
+    first = await desk.begin(panic_id, "U0ONCALL", "one")
+    assert [r.id for r in await desk.cancel(panic_id, "U0ONCALL", request_id="cancel-1")] == [first.id]
+    second = await desk.begin(panic_id, "U0ONCALL", "two")
+    assert [r.id for r in await desk.cancel(panic_id, "U0ONCALL", request_id="cancel-1")] == [first.id]
+    assert (await world.run(second.id or 0)).state is not RunState.CANCELLED
+    await desk.cancel(panic_id, "U0ONCALL")
+
+
+async def test_tickets_of_the_whole_incident_are_told(world: World) -> None:
+    desk = started(world)
+    host = any_host(world)
+    panic_id, incident_id = await world.crash(host, "oom")
+    other, _ = await world.panic("db-3", incident_id=incident_id)
+    elsewhere, _ = await world.panic("db-4")
+
+    def link(s: Any) -> None:
+        for panic, key in ((other, "OPS-7"), (panic_id, "OPS-7"), (other, "OPS-8"), (elsewhere, "OPS-9")):
+            s.add(ChangeLink(panic_id=panic, key=key, linked_by="U0ONCALL", state="linked"))
+
+    await world.db.write(link)
+    run = await desk.begin(panic_id, "U0ONCALL", "request")
+    await world.ended(run.id or 0)
+    assert "panic: OPS-7, OPS-8" in (await world.steps(run.id or 0))["recent"].summary

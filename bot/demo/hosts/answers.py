@@ -116,6 +116,9 @@ def _journalctl(instance: Instance, options: Sequence[str], now: float) -> Answe
         return _list_boots(instance, options[1:])
     if len(options) == 6 and options[0] == "-b" and options[2:] == ("-k", "-o", "short-iso", "--no-pager"):
         return _journal(instance, options[1])
+    whole = ("-o", "short-iso", "--no-pager", "-n")
+    if len(options) == 7 and options[0] == "-b" and options[2:6] == whole and options[6].isdecimal():
+        return _journal_tail(instance, options[1], int(options[6]))
     return None
 
 
@@ -144,6 +147,21 @@ def _journal(instance: Instance, boot: str) -> Answer:
         )
     text = instance.file(f"journal-{abs(int(boot))}") if int(boot) <= 0 else None
     return _text(text) if text is not None else _failed(1, f"this capture holds no journal of boot {boot}")
+
+
+def _journal_tail(instance: Instance, boot: str, count: int) -> Answer:
+    """The last lines of a boot's whole journal: as many as the capture keeps, and a word when that is fewer."""
+    if not re.fullmatch(r"-\d{1,3}", boot) or instance.boot_id(int(boot)) is None:
+        return _failed(
+            1, f"Data from the specified boot ({boot}) is not available: No such boot ID in journal"
+        )
+    text = instance.file(f"journal-{abs(int(boot))}-tail")
+    if text is None:
+        return _failed(1, f"this capture holds no whole journal of boot {boot}")
+    lines = text.splitlines(keepends=True)
+    kept = lines[-count:] if count else []
+    note = f"this capture keeps the last {len(lines)} lines\n" if count > len(lines) else ""
+    return Answer("".join(kept).encode("utf-8", "surrogateescape"), note.encode())
 
 
 def _last(instance: Instance, options: Sequence[str], now: float) -> Answer | None:
@@ -216,8 +234,23 @@ def _sysctl(instance: Instance, names: Sequence[str], now: float) -> Answer | No
 def _sudo(instance: Instance, argv: Sequence[str], now: float) -> Answer | None:
     if argv[:2] != ("-n", HELPER):
         return _failed(1, "sudo: a password is required")
+    if argv[2:3] in (("pstore-list",), ("pstore-read",)):
+        return _pstore(instance, argv[2:])
     stdout, stderr, status = crashdir.helper(instance, argv[2:])
     return Answer(stdout, stderr, status)
+
+
+def _pstore(instance: Instance, argv: Sequence[str]) -> Answer:
+    """The helper over systemd-pstore's archive: the one text that the capture keeps, archived by the next boot."""
+    if instance.crashed_at is None or not instance.capture.pstore:
+        return _failed(69, "panicroom-host: there is no archive of pstore /var/lib/systemd/pstore")
+    text = instance.tell(instance.capture.pstore).encode("utf-8", "surrogateescape")
+    path = f"{int(instance.crashed_at)}/dmesg.txt"
+    if tuple(argv) == ("pstore-list",):
+        return Answer(f"{path}\tf\t{len(text)}\t{instance.booted_at:.10f}\n".encode())
+    if tuple(argv) == ("pstore-read", path):
+        return Answer(text)
+    return _failed(1, "panicroom-host: no such file in the archive of pstore")
 
 
 def _text(text: str, status: int = 0) -> Answer:

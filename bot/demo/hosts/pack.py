@@ -26,6 +26,8 @@ TEXTS = {
     "journal-0": "journal-b-0-k.short-iso.txt",
     "journal-1": "journal-b-1-k.short-iso.txt",
     "journal-2": "journal-b-2-k.short-iso.txt",
+    "journal-1-tail": "journal-b-1-tail.short-iso.txt",
+    "journal-2-tail": "journal-b-2-tail.short-iso.txt",
     "dmesg": "dmesg-now.txt",
     "lsmod": "lsmod.txt",
     "meminfo": "meminfo.txt",
