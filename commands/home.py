@@ -12,6 +12,7 @@ from sqlmodel import Session, col, func, select
 
 from commands.access import Role
 from commands.context import Context
+from commands.fitting import linked, sections
 from commands.incident.wording import span
 from commands.permalinks import permalinks
 from integrations.slack import blocks as b
@@ -23,14 +24,13 @@ from storage import (
     Incident,
     IncidentState,
     Panic,
-    Report,
     ReportState,
     Silence,
     incident_ref,
     panic_ref,
     report_ref,
 )
-from storage.queries import parents_of
+from storage.queries import HeldReport, parents_of, reports_held, reports_waiting
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +56,13 @@ class HomeFacts:
     open: tuple[OpenIncident, ...]
     open_total: int
     mine: tuple[OpenIncident, ...]
-    quarantined: tuple[tuple[int, str, datetime], ...]  # report id, host, received at
+    mine_total: int
+    quarantined: tuple[HeldReport, ...]
     quarantined_total: int
+    parked: tuple[HeldReport, ...]
     parked_total: int
     failed_links: tuple[ChangeLink, ...]
+    failed_links_total: int
     silences: tuple[Silence, ...]
     panics_total: int
     panics_week: int
@@ -91,28 +94,24 @@ def home_facts(session: Session, user_id: str, now: datetime) -> HomeFacts:
         select(Incident).where(live).order_by(col(Incident.last_panic_at).desc(), col(Incident.id).desc())
     )
     week = now.timestamp() - 7 * 86400
-    quarantined = Report.state == ReportState.QUARANTINED
-    held = session.exec(
-        select(Report.id, Report.host, Report.received_at)
-        .where(quarantined)
-        .order_by(col(Report.id).desc())
-        .limit(SHOWN)
-    ).all()
-    failing = select(ChangeLink).where(
-        col(ChangeLink.error).is_not(None), col(ChangeLink.state).in_(("pending", "failed", "linked"))
+    mine = (live, Incident.assignee == user_id)
+    waiting = reports_waiting(session)
+    failing = (
+        col(ChangeLink.error).is_not(None),
+        col(ChangeLink.state).in_(("pending", "failed", "linked")),
     )
+    failed = select(ChangeLink).where(*failing).order_by(col(ChangeLink.id).desc())
     return HomeFacts(
         open=_with_threads(session, list(session.exec(newest.limit(SHOWN)).all())),
         open_total=_count(session, select(func.count()).select_from(Incident).where(live)),
-        mine=_with_threads(
-            session, list(session.exec(newest.where(Incident.assignee == user_id).limit(SHOWN)).all())
-        ),
-        quarantined=tuple((i or 0, host, at) for i, host, at in held),
-        quarantined_total=_count(session, select(func.count()).select_from(Report).where(quarantined)),
-        parked_total=_count(
-            session, select(func.count()).select_from(Report).where(Report.state == ReportState.PARKED)
-        ),
-        failed_links=tuple(session.exec(failing.order_by(col(ChangeLink.id).desc()).limit(SHOWN)).all()),
+        mine=_with_threads(session, list(session.exec(newest.where(*mine).limit(SHOWN)).all())),
+        mine_total=_count(session, select(func.count()).select_from(Incident).where(*mine)),
+        quarantined=tuple(reports_held(session, ReportState.QUARANTINED, limit=SHOWN)),
+        quarantined_total=waiting[ReportState.QUARANTINED],
+        parked=tuple(reports_held(session, ReportState.PARKED, limit=SHOWN)),
+        parked_total=waiting[ReportState.PARKED],
+        failed_links=tuple(session.exec(failed.limit(SHOWN)).all()),
+        failed_links_total=_count(session, select(func.count()).select_from(ChangeLink).where(*failing)),
         silences=tuple(
             session.exec(
                 select(Silence)
@@ -136,29 +135,30 @@ def draw_home(facts: HomeFacts, role: Role, now: datetime, links: Mapping[int, s
     made = [b.header("Panicroom")]
     made.append(
         b.context(
-            f"{facts.panics_total} panics known, {facts.panics_week} in the last 7 d · as of {date(now)}"
+            f"{_counted(facts.panics_total, 'panic')} known, {facts.panics_week} in the last 7 d · as of {date(now)}"
         )
     )
-    made.append(b.section(_heading("Open incidents", facts.open_total, len(facts.open))))
+    everything = "; `/panic list state:active` has all"
+    made.append(b.section(_heading("Open incidents", facts.open_total, len(facts.open), all_at=everything)))
     if not facts.open:
         made.append(b.section(":white_check_mark: Nothing is open."))
     made += [b.section(_incident_line(o, now, links)) for o in facts.open]
     made.append(b.divider())
-    made.append(b.section("*Mine*"))
+    made.append(b.section(_heading("Mine", facts.mine_total, len(facts.mine), all_at="")))
     if facts.mine:
         made += [b.section(_incident_line(o, now, links)) for o in facts.mine]
     else:
         made.append(
-            b.context("Nothing is assigned to you. `/panic assign I-7 @somebody` or *More → Assign to me*.")
+            b.context(
+                "Nothing is yours just now. To take one: *Acknowledge* in its thread, or `/panic assign I-7 me`."
+            )
         )
     made.append(b.divider())
     made.append(b.section("*Needs attention*"))
-    needs = _attention(facts)
-    made += [b.section(text) for text in needs] or [
-        b.context("Nothing: no report is held back, no link has failed.")
+    made += _attention(facts) or [
+        b.context("Nothing: no report is held back or unread, and no link has failed.")
     ]
-    if facts.silences:
-        made.append(b.section("*Planned work*\n" + "\n".join(_silence_line(s) for s in facts.silences)))
+    made += sections("Planned work", [_silence_line(s) for s in facts.silences])
     made.append(b.divider())
     made.append(b.section(_begin(role)))
     return {"type": "home", "blocks": made[:100]}
@@ -166,24 +166,27 @@ def draw_home(facts: HomeFacts, role: Role, now: datetime, links: Mapping[int, s
 
 def no_access(role: Role) -> dict[str, Any]:
     text = (
-        f"*Panicroom* tells of kernel panics. Your role is *{role.word}*, which may not see them. "
-        "An admin of Panicroom can give you one (`[access]` in panicroom.toml)."
+        f"*Panicroom* tells of kernel panics. Your role is *{role.word}*, which may not see them yet. "
+        "An admin of Panicroom can give you another one (`[access]` in panicroom.toml)."
     )
     return {"type": "home", "blocks": [b.section(text)]}
 
 
-def _heading(title: str, total: int, shown: int) -> str:
-    more = f" (the newest {shown} of {total}; `/panic list state:active` has all)" if total > shown else ""
-    return f"*{title}*{more}"
+def _heading(title: str, total: int, shown: int, *, all_at: str) -> str:
+    count = f" ({total})" if total else ""
+    return f"*{title}*" + (f" (the newest {shown} of {total}{all_at})" if total > shown else count)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _incident_line(shown: OpenIncident, now: datetime, links: Mapping[int, str]) -> str:
     incident = shown.incident
     ref = incident_ref(incident.id)
-    link = links.get(incident.id or 0, "")
-    name = f"<{link.replace('&', '&amp;')}|{ref}>" if link and not set(link) & set("<>| ") else ref
+    name = linked(ref, links.get(incident.id or 0))
     parts = [
-        f"{shown.panics} panic{'s' if shown.panics != 1 else ''}",
+        _counted(shown.panics, "panic"),
         f"open for {span(now - incident.opened_at)}",
     ]
     if incident.severity == "critical":
@@ -202,28 +205,43 @@ def _incident_line(shown: OpenIncident, now: datetime, links: Mapping[int, str])
     return f"{light} *{name}* {escape(shorten(incident.title, 200))}\n" + " · ".join(parts)
 
 
-def _attention(facts: HomeFacts) -> list[str]:
-    needs = []
+def _attention(facts: HomeFacts) -> list[b.Block]:
+    made: list[b.Block] = []
     if facts.quarantined:
-        lines = [
-            f"{report_ref(i)} from {code(shorten(host, 80))} {date(at)}" for i, host, at in facts.quarantined
-        ]
-        more = facts.quarantined_total - len(lines)
-        lines += [f"and {more} more"] if more > 0 else []
-        noun = "report is" if facts.quarantined_total == 1 else "reports are"
-        title = f":lock: *{facts.quarantined_total} {noun} held back*: the host is not in the inventory"
-        needs.append("\n".join([title, *lines]))
-    if facts.parked_total:
-        noun = "report" if facts.parked_total == 1 else "reports"
-        needs.append(f":warning: *{facts.parked_total} {noun} could not be read*; the bot's log says why")
+        verb = "is" if facts.quarantined_total == 1 else "are"
+        title = f":lock: {_counted(facts.quarantined_total, 'report')} {verb} held back: from no known host"
+        lines = [_held_line(r) for r in facts.quarantined]
+        more = _more(facts.quarantined_total, len(lines))
+        accept = f"`/panic quarantine accept {report_ref(facts.quarantined[0].id)}`"
+        made += sections(title, [*lines, *more, f"An admin can take one in: {accept}"])
+    if facts.parked:
+        title = f":warning: {_counted(facts.parked_total, 'report')} could not be read"
+        lines = [_held_line(r) for r in facts.parked]
+        more = _more(facts.parked_total, len(lines))
+        accept = f"`/panic quarantine accept {report_ref(facts.parked[0].id)}`"
+        made += sections(
+            title, [*lines, *more, f"Nothing is lost. Once it is mended, an admin can try again: {accept}"]
+        )
     if facts.failed_links:
-        lines = []
-        for link in facts.failed_links:
-            again = f"; next try {date(link.next_at)}" if link.next_at else ""
-            why = escape(shorten(link.error or "", 160))
-            lines.append(f"{escape(link.key)} on {panic_ref(link.panic_id)}: {why}{again}")
-        needs.append(":ticket: *Change tickets that could not be linked or told*\n" + "\n".join(lines))
-    return needs
+        title = ":ticket: Change tickets that could not be linked or told"
+        lines = [_link_line(link) for link in facts.failed_links]
+        made += sections(title, lines + _more(facts.failed_links_total, len(lines)))
+    return made
+
+
+def _more(total: int, shown: int) -> list[str]:
+    return [f"and {total - shown} more"] if total > shown else []
+
+
+def _held_line(report: HeldReport) -> str:
+    why = f": {escape(shorten(' '.join(report.error.split()), 160))}" if report.error else ""
+    return f"{report_ref(report.id)} from {code(shorten(report.host, 80))} {date(report.received_at)}{why}"
+
+
+def _link_line(link: ChangeLink) -> str:
+    again = f"; next try {date(link.next_at)}" if link.next_at else ""
+    why = escape(shorten(link.error or "", 160))
+    return f"{escape(link.key)} on {panic_ref(link.panic_id)}: {why}{again}"
 
 
 def _silence_line(silence: Silence) -> str:
@@ -236,7 +254,7 @@ def _begin(role: Role) -> str:
     if role >= Role.RESPONDER:
         lines.append("In a panic's thread: *Run triage*, *Collect evidence*, *Link change*, *Acknowledge*.")
     else:
-        lines.append("You may look; triage, evidence and the rest need the role *responder*.")
+        lines.append("You may look at everything; triage, evidence and the rest need the role *responder*.")
     lines.append("`/panic list since:7d` what happened · `/panic list host:web-* kernel:6.1.*` narrower")
     lines.append("`/panic show P-41` all of one panic · `/panic help` everything that can be typed")
     return "\n".join(lines)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+
+def _one_or_several(value: object) -> object:
+    return value if isinstance(value, (list, tuple)) else () if value is None else (value,)
 
 
 class HostEntry(BaseModel):
@@ -19,8 +24,9 @@ class HostEntry(BaseModel):
     hardware: str | None = None
     criticality: str = Field(default="normal", pattern="^(low|normal|critical)$")
     owner: str | None = None
-    secret: SecretStr | None = (
-        None  # the host's own reporting secret, or `file:/path`; checked by the settings
+    # The host's own reporting secrets: one, or several during a rotation; checked by the settings.
+    secret: Annotated[tuple[SecretStr, ...], BeforeValidator(_one_or_several)] = Field(
+        default=(), max_length=10
     )
     user: str | None = None  # SSH user, when it differs from [ssh] user
     jump: str | None = None

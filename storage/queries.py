@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, false, func, or_
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
-from storage.tables import DumpState, Incident, IncidentState, Panic
+from storage.tables import DumpState, Incident, IncidentState, Panic, Report, ReportState
 from storage.work import SlackMessage
 
 
@@ -61,6 +61,7 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     words: tuple[str, ...] = ()  # each must stand in the title
+    incident: int | None = None
     upto_id: int | None = None
 
 
@@ -86,6 +87,16 @@ class PanicRow:
     ts: str | None = field(default=None)
 
 
+@dataclass(frozen=True)
+class HeldReport:
+    """A report that waits for a person. `error` says why it could not be read; None in quarantine."""
+
+    id: int
+    host: str
+    received_at: datetime
+    error: str | None
+
+
 def count_panics(session: Session, filters: Filters) -> int:
     """Exactly how many panics match."""
     return session.exec(select(func.count()).select_from(Panic).where(*_conditions(filters))).one()
@@ -94,6 +105,29 @@ def count_panics(session: Session, filters: Filters) -> int:
 def newest_panic_id(session: Session) -> int:
     """The highest panic id; 0 when there is none."""
     return session.exec(select(func.max(Panic.id))).one() or 0
+
+
+def reports_waiting(session: Session) -> dict[ReportState, int]:
+    """How many reports are no panics yet, by state (`done` is left out). From the index alone."""
+    waiting = [state for state in ReportState if state is not ReportState.DONE]
+    counted = session.execute(
+        sa_select(col(Report.state), func.count())
+        .where(col(Report.state).in_(waiting))
+        .group_by(col(Report.state))
+    )
+    found: dict[ReportState, int] = {row[0]: row[1] for row in counted}
+    return {state: found.get(state, 0) for state in waiting}
+
+
+def reports_held(session: Session, state: ReportState, *, limit: int = 10) -> list[HeldReport]:
+    """The reports in this state, oldest first. Their bodies are not read."""
+    rows = session.execute(
+        sa_select(col(Report.id), col(Report.host), col(Report.received_at), col(Report.error))
+        .where(col(Report.state) == state)
+        .order_by(col(Report.id))
+        .limit(limit)
+    )
+    return [HeldReport(*row) for row in rows]
 
 
 def list_rows(session: Session, filters: Filters, *, limit: int = 50, offset: int = 0) -> list[PanicRow]:
@@ -135,6 +169,24 @@ def parents_of(
     return {i: (state, *posted.get(i, (None, None))) for i, state in states}
 
 
+def threads_of(session: Session, panic_ids: Collection[int]) -> dict[int, str]:
+    """{panic id: address of the thread it is in}, of those whose threads stand in Slack and whose address is known."""
+    if not panic_ids:
+        return {}
+    placed = session.execute(
+        sa_select(col(Panic.id), col(Panic.incident_id)).where(
+            col(Panic.id).in_(panic_ids), col(Panic.incident_id).is_not(None)
+        )
+    ).all()
+    addresses = session.execute(
+        sa_select(col(SlackMessage.key), col(SlackMessage.permalink)).where(
+            col(SlackMessage.key).in_({f"incident:{incident}" for _, incident in placed})
+        )
+    ).all()
+    known = {key: address for key, address in addresses if address}
+    return {i: known[f"incident:{incident}"] for i, incident in placed if f"incident:{incident}" in known}
+
+
 def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     for column, patterns in (
@@ -162,6 +214,8 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.until is not None:
         conditions.append(col(Panic.occurred_at) < filters.until)
     conditions += [_any_of(Panic.title, (Pattern(word, Match.CONTAINS),)) for word in filters.words]
+    if filters.incident is not None:
+        conditions.append(col(Panic.incident_id) == filters.incident)
     if filters.upto_id is not None:
         conditions.append(col(Panic.id) <= filters.upto_id)
     return conditions

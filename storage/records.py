@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
@@ -10,12 +11,26 @@ from typing import Any
 from sqlmodel import Session, SQLModel, col, func, select
 
 from storage.ids import incident_ref, panic_ref, report_ref
-from storage.queries import parents_of
+from storage.queries import Filters, PanicRow, list_rows, parents_of, threads_of
 from storage.recurrence import Recurrence, recurrence, recurrence_line
 from storage.tables import Correction, Incident, Panic, Report, TimelineEntry
 from storage.work import Artefact, ChangeLink, RunbookRun, StepResult
 
 TIMELINE_READ = 200  # the newest entries of an incident's timeline; `timeline_total` says how many there are
+PANICS_READ = 10  # the newest panics of an incident
+
+
+@dataclass(frozen=True)
+class IncidentRecord:
+    """One incident with its newest panics (newest first) and the change tickets of any of them."""
+
+    incident: Incident
+    channel: str | None  # of its parent message, with its ts; both None until it was posted
+    ts: str | None
+    panics: tuple[PanicRow, ...]
+    panics_total: int
+    hosts_total: int
+    links: tuple[ChangeLink, ...]  # oldest first
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,9 @@ class PanicRecord:
     ts: str | None
     others: int  # further panics in the same incident
     recurrence: Recurrence
+    similar_threads: Mapping[
+        int, str
+    ]  # of the panics in `recurrence.similar`: address of the thread, where known
     witnesses: tuple[Witness, ...]
     timeline: tuple[TimelineEntry, ...]
     timeline_total: int
@@ -46,8 +64,10 @@ class PanicRecord:
     corrections: tuple[Correction, ...]
 
 
-def record(session: Session, panic_id: int) -> PanicRecord | None:
-    """None when there is no such panic."""
+def record(
+    session: Session, panic_id: int, *, timeline_limit: int | None = TIMELINE_READ
+) -> PanicRecord | None:
+    """None when there is no such panic. `timeline_limit`: how many of the newest entries are read; None: all."""
     panic = session.get(Panic, panic_id)
     if panic is None:
         return None
@@ -60,7 +80,7 @@ def record(session: Session, panic_id: int) -> PanicRecord | None:
         _state, channel, ts = parents_of(session, {incident.id}).get(incident.id, (None, None, None))
         of_incident = TimelineEntry.incident_id == incident.id
         newest = select(TimelineEntry).where(of_incident).order_by(col(TimelineEntry.id).desc())
-        timeline = list(session.exec(newest.limit(TIMELINE_READ)).all())[::-1]
+        timeline = list(session.exec(newest.limit(timeline_limit)).all())[::-1]
         total = session.exec(select(func.count()).select_from(TimelineEntry).where(of_incident)).one()
         others = (
             session.exec(
@@ -76,13 +96,15 @@ def record(session: Session, panic_id: int) -> PanicRecord | None:
     runs = session.exec(
         select(RunbookRun).where(RunbookRun.panic_id == panic_id).order_by(col(RunbookRun.id))
     ).all()
+    before = recurrence(session, panic)
     return PanicRecord(
         panic=panic,
         incident=incident,
         channel=channel,
         ts=ts,
         others=others,
-        recurrence=recurrence(session, panic),
+        recurrence=before,
+        similar_threads=threads_of(session, before.similar),
         witnesses=_witnesses(session, panic_id),
         timeline=tuple(timeline),
         timeline_total=total,
@@ -102,8 +124,9 @@ def record(session: Session, panic_id: int) -> PanicRecord | None:
 
 
 def show_json(session: Session, panic_id: int) -> dict[str, Any] | None:
-    """The record as JSON-ready values (times as ISO 8601 in UTC); None when there is no such panic."""
-    found = record(session, panic_id)
+    """The record as JSON-ready values (times as ISO 8601 in UTC), with the whole timeline; None when there is no such
+    panic."""
+    found = record(session, panic_id, timeline_limit=None)
     if found is None:
         return None
     facts = asdict(found.recurrence)
@@ -126,6 +149,28 @@ def show_json(session: Session, panic_id: int) -> dict[str, Any] | None:
         "links": [_plain(link) for link in found.links],
         "corrections": [_plain(c) for c in found.corrections],
     }
+
+
+def incident_record(session: Session, incident_id: int) -> IncidentRecord | None:
+    """None when there is no such incident."""
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        return None
+    _state, channel, ts = parents_of(session, {incident_id})[incident_id]
+    panics, hosts = session.exec(
+        select(func.count(), func.count(func.distinct(Panic.host)))
+        .select_from(Panic)
+        .where(Panic.incident_id == incident_id)
+    ).one()
+    links = session.exec(
+        select(ChangeLink)
+        .join(Panic, col(Panic.id) == ChangeLink.panic_id)
+        .where(Panic.incident_id == incident_id, ChangeLink.state != "removed")
+        .order_by(col(ChangeLink.id))
+        .limit(50)
+    ).all()
+    newest = tuple(list_rows(session, Filters(incident=incident_id), limit=PANICS_READ))
+    return IncidentRecord(incident, channel, ts, newest, panics, hosts, tuple(links))
 
 
 def _witnesses(session: Session, panic_id: int) -> tuple[Witness, ...]:

@@ -93,17 +93,18 @@ def recurrence(session: Session, panic: Panic) -> Recurrence:
     return Recurrence(**base, **_with_signature(session, panic))
 
 
-def recurrence_line(facts: Recurrence) -> str:
+def recurrence_line(facts: Recurrence, *, similar: bool = True) -> str:
     """The facts as a line of plain text, to be escaped for Slack: kernel and hardware names come from hosts.
 
     "3rd panic on this host in 30 d · 12th with this signature, all on 6.1.0-31, none on 6.1.0-30 · similar:
     P-12, P-33". What the data do not support is left out: "all on" needs two panics, "none on" a kernel
-    that has panics of other signatures, "all in ring" and "all on HARDWARE" panics from elsewhere.
+    that has panics of other signatures, "all in ring" and "all on HARDWARE" panics from elsewhere. Without `similar`
+    its end is left out, for readers who get it as links.
     """
     parts = [_host_words(facts)]
     if facts.readable:
         parts.append(_signature_words(facts))
-    if facts.similar:
+    if similar and facts.similar:
         parts.append("similar: " + ", ".join(panic_ref(i) for i in facts.similar))
     return " · ".join(parts)
 

@@ -7,14 +7,15 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from commands.incident.rendering import Rendered, renderer
+from commands.incident.thread import incident_link
 from commands.incident.wording import span
 from integrations.changes import Change
 from integrations.slack import blocks as b
 from integrations.slack.text import clean, date, escape, shorten, user
-from storage import ChangeLink, Panic, panic_ref
+from storage import ChangeLink, Panic, SlackMessage, incident_ref, panic_ref
 
 MODAL = "changes.link"
 _DAY = "{date_short_pretty} {time}"
@@ -26,10 +27,35 @@ def draw_change_card(session: Session, link_id: int) -> Rendered | None:
     panic = session.get(Panic, link.panic_id) if link is not None else None
     if link is None or panic is None:
         return None
-    return change_card(link, panic)
+    return change_card(link, panic, told_elsewhere=_told_elsewhere(session, link, panic))
 
 
-def change_card(link: ChangeLink, panic: Panic) -> Rendered:
+def _told_elsewhere(session: Session, link: ChangeLink, panic: Panic) -> bool:
+    """Whether the panic has been in another thread: the ticket may have the link of that one."""
+    if link.told_at is None:
+        return False
+    key = f"change:{link.id}:"
+    other = select(SlackMessage.id).where(
+        col(SlackMessage.key).startswith(key, autoescape=True), SlackMessage.incident_id != panic.incident_id
+    )
+    return session.exec(other.limit(1)).first() is not None
+
+
+@renderer("change_moved")
+def draw_moved_card(session: Session, link_id: int) -> Rendered | None:
+    """What stays of the card in a thread that the panic has left."""
+    link = session.get(ChangeLink, link_id)
+    panic = session.get(Panic, link.panic_id) if link is not None else None
+    if link is None or panic is None:
+        return None
+    text = f":arrow_right: {escape(link.key)} went with {panic_ref(panic.id)}"
+    if panic.incident_id is None:
+        return Rendered(f"{text}.", [b.context(f"{text}.")])
+    address = incident_link(session, panic.incident_id)
+    return Rendered(f"{text} to {incident_ref(panic.incident_id)}.", [b.context(f"{text} to {address}.")])
+
+
+def change_card(link: ChangeLink, panic: Panic, *, told_elsewhere: bool = False) -> Rendered:
     """The card in whatever state the link is; `link.next_at` says when a failure is tried again."""
     if link.state == "pending":
         return _pending(link, panic)
@@ -37,7 +63,7 @@ def change_card(link: ChangeLink, panic: Panic) -> Rendered:
         return _failed(link, panic)
     if link.state == "removed":
         return _removed(link, panic)
-    return _linked(link, panic)
+    return _linked(link, panic, told_elsewhere)
 
 
 def link_modal(
@@ -107,19 +133,22 @@ def _pending(link: ChangeLink, panic: Panic) -> Rendered:
     key = escape(link.key)
     if link.error is None:
         text = f":hourglass_flowing_sand: *{key}* is being looked up at the change tracker …"
-        return Rendered(f"Looking up {link.key}", [b.section(text)])
+        return Rendered(f"Looking up {key}", [b.section(text)])
     lines = [f":hourglass: *{key}* is not linked yet: {escape(shorten(link.error, 400))}"]
-    lines.append(_again(link) + " Nothing needs to be done: this message changes when it is linked.")
+    lines.append(_again(link) + " Nothing needs to be done: this message changes once it is linked.")
     made = [b.section("\n".join(lines)), _buttons(link, panic, retry=True, unlink="Do not link")]
-    return Rendered(f"{link.key} is not linked yet; it will be tried again", made)
+    return Rendered(f"{key} is not linked yet; it will be tried again", made)
 
 
 def _failed(link: ChangeLink, panic: Panic) -> Rendered:
     why = escape(shorten(link.error or "the tracker refused", 600))
     text = f":x: *{escape(link.key)}* could not be linked to {panic_ref(panic.id)}: {why}"
-    hint = f"Another key: `/panic link {panic_ref(panic.id)} OPS-1182`, or the *Link change* button."
+    hint = (
+        "When that is put right, press *Try now*. Another ticket: the *Link change* button, or "
+        f"`/panic link {panic_ref(panic.id)} OPS-1182`."
+    )
     return Rendered(
-        f"{link.key} could not be linked",
+        f"{escape(link.key)} could not be linked",
         [b.section(text), b.context(hint), _buttons(link, panic, retry=True, unlink="")],
     )
 
@@ -128,12 +157,12 @@ def _removed(link: ChangeLink, panic: Panic) -> Rendered:
     name = f"*{_ticket(link)}*" + (f" {escape(shorten(link.summary, 200))}" if link.summary else "")
     said = "What Panicroom wrote on the ticket stays there." if link.told_at else "The ticket was not told."
     return Rendered(
-        f"{link.key} unlinked",
+        f"{escape(link.key)} unlinked",
         [b.section(f":heavy_minus_sign: {name} was unlinked from {panic_ref(panic.id)}."), b.context(said)],
     )
 
 
-def _linked(link: ChangeLink, panic: Panic) -> Rendered:
+def _linked(link: ChangeLink, panic: Panic, told_elsewhere: bool) -> Rendered:
     lead = "*Likely change*" if link.automatic else "*Change*"
     title = f":ticket: {lead} *{_ticket(link)}* {escape(shorten(link.summary, 400))}"
     before = _before(link.started, panic.occurred_at)
@@ -144,21 +173,25 @@ def _linked(link: ChangeLink, panic: Panic) -> Rendered:
     made = [b.section(title, fields=fields)]
     if link.note and not link.automatic:
         made.append(b.section(f"> {escape(shorten(' '.join(link.note.split()), 500))}"))
-    made.append(b.context(" · ".join(_how(link, panic))))
+    made.append(b.context(" · ".join(_how(link, panic, told_elsewhere))))
     made.append(
         _buttons(link, panic, retry=bool(link.error), unlink="Not related" if link.automatic else "Unlink")
     )
     words = "Likely change" if link.automatic else "Change"
-    return Rendered(clean(shorten(f"{words} {link.key}: {link.summary}", 300)), made)
+    return Rendered(escape(shorten(f"{words} {link.key}: {link.summary}", 300)), made)
 
 
-def _how(link: ChangeLink, panic: Panic) -> list[str]:
+def _how(link: ChangeLink, panic: Panic, told_elsewhere: bool) -> list[str]:
     if link.automatic:
         parts = [f"found by Panicroom itself: it {escape(shorten(link.note, 200))}"]
     else:
         parts = [f"linked to {panic_ref(panic.id)} by {user(link.linked_by)} {date(link.linked_at, _DAY)}"]
     if link.told_at is not None:
-        parts.append("the ticket has a comment with this thread's link")
+        parts.append(
+            f"the ticket has a comment with the link of a thread that {panic_ref(panic.id)} was in"
+            if told_elsewhere
+            else "the ticket has a comment with this thread's link"
+        )
     elif link.error is not None:
         again = f" {_again(link)}" if link.next_at is not None else ""
         parts.append(f":warning: the ticket could not be told: {escape(shorten(link.error, 300))}{again}")

@@ -8,6 +8,7 @@ but not recorded is made again; the tracker's own marker keeps the comment from 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ class Job:
     link: ChangeLink
     panic: Panic
     incident_id: int
+    mark: str  # names the incident, among those of all installations
     parent: tuple[str, str] | None
 
 
@@ -54,9 +56,11 @@ class ChangeDesk:
         self.tracker = tracker
         self.config = config or ChangesConfig()
         self._event = asyncio.Event()
-        self._slots = asyncio.Semaphore(self.config.concurrency)
-        self._working: dict[str, asyncio.Task[None]] = {}
-        self._searches: dict[int, tuple[int, datetime]] = {}  # panic id -> (failures, when to search)
+        self._working: dict[str, asyncio.Task[None]] = {}  # at most `concurrency`
+        self._searches: dict[int, int] = {}  # panic id -> failures so far
+        self._queue: list[
+            tuple[datetime, int]
+        ] = []  # a heap of (when to search, panic id), without those at work
 
     def wake(self) -> None:
         """Something was committed that the desk should look at now."""
@@ -65,14 +69,21 @@ class ChangeDesk:
     def the_tracker(self) -> ChangeTracker:
         """Raises Impossible, which says what to set, when there is none."""
         if self.tracker is None:
-            raise Impossible("no change tracker is configured; it is set under `[jira]` in panicroom.toml.")
+            raise Impossible(
+                "no change tracker is set up, so no ticket can be linked. An admin of Panicroom can set one "
+                "(`[jira]` in panicroom.toml)."
+            )
         return self.tracker
 
     async def on_panic(self, panic_id: int) -> None:
         """Hook for `Context.on_panic`: the change that names the host will be looked for."""
         if self.tracker is not None and self.config.automatic:
-            self._searches.setdefault(panic_id, (0, self.ctx.clock()))
+            self._enqueue(panic_id, self.ctx.clock())
             self.wake()
+
+    def on_moved(self, session: Session, panic_id: int, old: int | None, new: int) -> None:
+        """Hook for `Context.on_moved`: the panic's cards follow it into its new thread."""
+        links.follow(session, panic_id, old, new, now=self.ctx.clock())
 
     async def suggestions(self, panic: Panic) -> list[Change]:
         """Changes that name the panic's host, likeliest first. Raises ChangeError."""
@@ -108,36 +119,52 @@ class ChangeDesk:
         if not self.config.automatic:
             return
         now = self.ctx.clock()
-        for panic_id in await self.ctx.db.read(lambda s: unsearched(s, now - self.config.look_back)):
-            self._searches.setdefault(panic_id, (0, now))
+        since, limit = now - self.config.look_back, self.config.searches_per_incident
+        for panic_id in await self.ctx.db.read(lambda s: unsearched(s, since, limit)):
+            self._enqueue(panic_id, now)
+
+    def _enqueue(self, panic_id: int, at: datetime) -> None:
+        if panic_id not in self._searches:
+            self._searches[panic_id] = 0
+            heapq.heappush(self._queue, (at, panic_id))
 
     async def _start_due(self, tracker: ChangeTracker) -> float:
-        """Starts all that is due; returns the seconds until the next thing is."""
+        """Starts what is due, the longest overdue first, as far as there are slots; a slot that falls free wakes us.
+
+        Returns the seconds until the next thing is due.
+        """
         now = self.ctx.clock()
-        due = await self.ctx.db.read(_due)
-        moments = []
-        for link_id, at in due:
-            if at <= now:
+        # Those at work are due, too: with as many more rows as there are slots, none that could start is missed.
+        rows = await self.ctx.db.read(lambda s: _next(s, len(self._working) + self.config.concurrency))
+        waiting = [(at, link_id) for link_id, at in rows if f"link:{link_id}" not in self._working]
+        while len(self._working) < self.config.concurrency:
+            search = self._queue[0] if self._queue else None
+            if waiting and (search is None or waiting[0][0] <= search[0]):
+                if waiting[0][0] > now:
+                    break
+                _at, link_id = waiting.pop(0)
                 self._start(f"link:{link_id}", partial(self._work, tracker, link_id))
-            else:
-                moments.append(at)
-        for panic_id, (_failures, at) in list(self._searches.items()):
-            if at <= now:
+            elif search is not None and search[0] <= now:
+                _at, panic_id = heapq.heappop(self._queue)
                 self._start(f"search:{panic_id}", partial(self._search, tracker, panic_id))
             else:
-                moments.append(at)
-        if not moments:
+                break
+        moments = [at for at, _id in (*waiting[:1], *self._queue[:1])]
+        if not moments or len(self._working) >= self.config.concurrency:
             return IDLE
         return min(IDLE, max(0.02, (min(moments) - now).total_seconds()))
 
     def _start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        if name not in self._working:
-            self._working[name] = asyncio.create_task(self._slotted(name, work), name=f"changes:{name}")
+        self._working[name] = asyncio.create_task(self._run_one(name, work), name=f"changes:{name}")
 
-    async def _slotted(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run_one(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            async with self._slots:
-                await work()
+            await work()
+        except Exception:
+            # What came of it could not be written (a full disk): the slot stays taken, or the tracker would be asked
+            # the same again at once, for ever.
+            log.exception("changes.not_recorded", task=name)
+            await asyncio.sleep(self.config.retry_first.total_seconds())
         finally:
             self._working.pop(name, None)
             self.wake()
@@ -183,18 +210,17 @@ class ChangeDesk:
             await self._record(job.link.id, lambda s, link, now: setattr(link, "next_at", again))
             return
         address = await self.ctx.slack.permalink(*job.parent)
-        ref = incident_ref(job.incident_id)
         await tracker.tell(
             job.link.key,
-            marker=f"(panicroom {ref})",  # closed: I-7 does not stand in I-71
+            marker=f"(panicroom {job.mark})",  # closed: one mark does not stand in a longer one
             body=comment_body(job.link, job.panic, job.incident_id, address),
-            global_id=f"panicroom:{ref}",
+            global_id=f"panicroom:{job.mark}",
             link_url=address,
             link_title=shorten(f"Panicroom {panic_ref(job.panic.id)}: {clean(job.panic.host)} panicked", 200),
         )
 
         def told(session: Session, link: ChangeLink, now: datetime) -> None:
-            links.told_ticket(session, link, now)
+            links.told_ticket(session, link, f"{incident_ref(job.incident_id)}, {address}", now)
 
         await self._record(job.link.id, told)
 
@@ -238,7 +264,7 @@ class ChangeDesk:
     # -- the change that names the host ---------------------------------------------------------------
 
     async def _search(self, tracker: ChangeTracker, panic_id: int) -> None:
-        failures, _at = self._searches[panic_id]
+        failures = self._searches[panic_id]
         found: list[Change] = []
         failed: str | None = None
         try:
@@ -260,12 +286,17 @@ class ChangeDesk:
                 failed = f"internal error ({type(error).__name__})"
             permanent = isinstance(error, ChangeError) and error.permanent
             if not permanent and self._paused_in_all(failures) < self.config.look_back:
-                self._searches[panic_id] = (failures + 1, self.ctx.clock() + self._pause(failures))
+                self._searches[panic_id] = failures + 1
+                heapq.heappush(self._queue, (self.ctx.clock() + self._pause(failures), panic_id))
                 return
+        try:
+            await self.ctx.db.write(
+                lambda s: conclude(s, panic_id, found, self.config, self.ctx.clock(), failed=failed)
+            )
+        except Exception:
+            heapq.heappush(self._queue, (self.ctx.clock() + self._pause(failures), panic_id))
+            raise
         self._searches.pop(panic_id, None)
-        await self.ctx.db.write(
-            lambda s: conclude(s, panic_id, found, self.config, self.ctx.clock(), failed=failed)
-        )
         self.ctx.wake()
 
     async def _find(self, tracker: ChangeTracker, panic: Panic) -> Sequence[Change]:
@@ -299,12 +330,13 @@ def _line(text: str, limit: int) -> str:
     return shorten(" ".join(clean(text).split()), limit)
 
 
-def _due(session: Session) -> list[tuple[int, datetime]]:
+def _next(session: Session, limit: int) -> list[tuple[int, datetime]]:
+    """(link id, when it is due) of the first `limit` that are to be worked on, the longest overdue first."""
     rows = session.exec(
         select(ChangeLink.id, ChangeLink.next_at)
         .where(col(ChangeLink.next_at).is_not(None))
-        .order_by(col(ChangeLink.next_at))
-        .limit(500)
+        .order_by(col(ChangeLink.next_at), col(ChangeLink.id))
+        .limit(limit)
     ).all()
     return [(i, at) for i, at in rows if i is not None and at is not None]
 
@@ -314,7 +346,8 @@ def _job(session: Session, link_id: int) -> Job | None:
     panic = session.get(Panic, link.panic_id) if link is not None else None
     if link is None or panic is None or panic.incident_id is None:
         return None
-    return Job(link, panic, panic.incident_id, links.parent_of(session, panic.incident_id))
+    here = panic.incident_id
+    return Job(link, panic, here, links.mark(session, here), links.parent_of(session, here))
 
 
 def _to_search(session: Session, panic_id: int, limit: int) -> Panic | None:

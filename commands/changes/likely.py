@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -86,12 +87,24 @@ def searched_of(session: Session, incident_id: int) -> set[int]:
     return {i for i in rows if i is not None}
 
 
-def unsearched(session: Session, since: datetime) -> list[int]:
-    """Panics that occurred since then, have a thread, and were not searched for in it."""
-    rows = session.exec(
-        select(Panic.id, Panic.incident_id)
-        .where(col(Panic.occurred_at) >= since, col(Panic.incident_id).is_not(None))
-        .order_by(col(Panic.id))
+def unsearched(session: Session, since: datetime, limit: int) -> list[int]:
+    """Panics that occurred since then, have a thread, and were not searched for in it; oldest first.
+
+    Of each incident only as many as are missing to `limit` searches. Two queries, however many incidents there are.
+    """
+    recent = (col(Panic.occurred_at) >= since, col(Panic.incident_id).is_not(None))
+    panics = session.exec(select(Panic.id, Panic.incident_id).where(*recent)).all()
+    searches = session.exec(
+        select(TimelineEntry.incident_id, TimelineEntry.panic_id).where(
+            TimelineEntry.verb == VERB,
+            col(TimelineEntry.incident_id).in_(select(Panic.incident_id).where(*recent)),
+        )
     ).all()
-    done = {i: searched_of(session, i) for i in {incident for _, incident in rows if incident is not None}}
-    return [p for p, incident in rows if p is not None and incident is not None and p not in done[incident]]
+    done = {(incident, panic) for incident, panic in searches if panic is not None}
+    made = Counter(incident for incident, _panic in done)
+    left = []
+    for panic, incident in sorted((p, i) for p, i in panics if p is not None and i is not None):
+        if (incident, panic) not in done and made[incident] < limit:
+            made[incident] += 1
+            left.append(panic)
+    return left

@@ -2,6 +2,9 @@
 
 A link is `pending` until the tracker has told what the ticket is, then `linked`, or `failed` for good;
 `removed` once a person said that it is not related. `next_at` is when the desk works on it again.
+
+People's acts are audited by the router. What the bot does by itself, and what comes of an act later, is audited
+here, in the transaction that makes it: `changes.find`, `changes.tell`, and a `link` that failed after all.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from commands.errors import BadArguments, Impossible, NotFound
 from commands.incident import thread
 from integrations.changes import BadKey, Change, read_key
 from integrations.slack.text import escape, shorten
-from storage import ChangeLink, Incident, Panic, SlackMessage, panic_ref
+from storage import AuditEntry, ChangeLink, Incident, Panic, SlackMessage, incident_ref, panic_ref
 
 EXAMPLE = "/panic link P-41 OPS-1182"
 NOTE_LIMIT = 500
+CARD, MOVED = "change_card", "change_moved"  # what draws the card where the panic is, and where it was
 
 
 def ticket_key(text: str) -> str:
@@ -102,6 +106,7 @@ def add_likely(
     link.next_at = now if tell else None
     session.add(link)
     session.flush()
+    _audit(session, link, "changes.find", "done", f"it {why}", actor="panicroom", now=now)
     show(session, link, now)
     return True
 
@@ -115,18 +120,23 @@ def found_ticket(session: Session, link: ChangeLink, change: Change, now: dateti
     show(session, link, now)
 
 
-def told_ticket(session: Session, link: ChangeLink, now: datetime) -> None:
-    """The ticket carries the comment and the thread's link."""
+def told_ticket(session: Session, link: ChangeLink, where: str, now: datetime) -> None:
+    """The ticket carries the comment and the link of the thread at the address `where`."""
     link.told_at, link.error, link.attempts, link.next_at = now, None, 0, None
     session.add(link)
+    detail = f"comment and link to {where}"
+    _audit(session, link, "changes.tell", "done", detail, actor="panicroom", now=now)
     show(session, link, now)
 
 
 def failed_for_good(session: Session, link: ChangeLink, why: str, now: datetime) -> None:
     """A pending link fails; one whose ticket is known stays, and says that the ticket could not be told."""
     link.error, link.next_at = why[:1000], None
+    if link.state == "linked":
+        _audit(session, link, "changes.tell", "failed", why, actor="panicroom", now=now)
     if link.state == "pending":
         link.state = "failed"
+        _audit(session, link, "link", "failed", why, actor=link.linked_by, now=now)
         incident = thread.incident_of(session, link.panic_id)
         if incident is not None:
             words = f"{escape(link.key)} could not be linked: {escape(shorten(why, 300))}"
@@ -152,7 +162,9 @@ def remove_link(session: Session, panic: Panic, key: str, *, by: str, now: datet
     ).first() or find_in_incident(session, incident, key)
     if link is None:
         ref = panic_ref(panic.id)
-        raise NotFound(f"{key} is not linked to {ref}. `/panic show {ref}` shows what is.")
+        raise NotFound(
+            f"{key} is not linked to {ref}, so there is nothing to undo. `/panic show {ref}` lists what is."
+        )
     if link.state == "removed":
         return False
     link.state, link.next_at = "removed", None
@@ -169,7 +181,8 @@ def retry_link(session: Session, panic: Panic, key: str, *, now: datetime) -> bo
     incident = incident_or_refuse(session, panic)
     link = find_in_incident(session, incident, key)
     if link is None:
-        raise NotFound(f"{key} is not linked to {panic_ref(panic.id)}.")
+        ref = panic_ref(panic.id)
+        raise NotFound(f"{key} is not linked to {ref} any more. `/panic show {ref}` lists what is.")
     if link.state == "removed" or link.error is None:
         return False
     if link.state == "failed":
@@ -183,17 +196,48 @@ def retry_link(session: Session, panic: Panic, key: str, *, now: datetime) -> bo
 def show(session: Session, link: ChangeLink, now: datetime) -> None:
     """The card in the thread where the panic is now is drawn (again), and so is the parent message."""
     incident = thread.incident_of(session, link.panic_id)
-    if incident is None or incident.id is None:
+    if incident is not None and incident.id is not None:
+        _show_in(session, link, incident.id, now)
+
+
+def follow(session: Session, panic_id: int, old: int | None, new: int, *, now: datetime) -> None:
+    """The panic has moved from incident `old` to `new`: its cards stand in the new thread, the old ones point there.
+
+    What was unlinked stays behind. A ticket that was told is not told again: the old thread says where to go on.
+    """
+    if old == new:
         return
-    thread.say(
-        session,
-        incident.id,
-        f"change:{link.id}:{incident.id}",
-        renderer="change_card",
-        subject_id=link.id,
-        now=now,
-    )
-    thread.touch(session, incident.id)
+    standing = session.exec(
+        select(ChangeLink)
+        .where(ChangeLink.panic_id == panic_id, ChangeLink.state != "removed")
+        .order_by(col(ChangeLink.id))
+    ).all()
+    for link in standing:
+        _show_in(session, link, new, now)
+        left = _card_in(session, link, old) if old is not None else None
+        if left is not None:
+            left.renderer = MOVED
+            session.add(left)
+            thread.redraw(session, left.key)
+    if standing and old is not None:
+        thread.touch(session, old)
+
+
+def _show_in(session: Session, link: ChangeLink, incident_id: int, now: datetime) -> None:
+    back = _card_in(session, link, incident_id)
+    if back is not None:
+        back.renderer = CARD  # the panic may have been elsewhere in between
+    key = _card_key(link, incident_id)
+    thread.say(session, incident_id, key, renderer=CARD, subject_id=link.id, now=now)
+    thread.touch(session, incident_id)
+
+
+def _card_in(session: Session, link: ChangeLink, incident_id: int) -> SlackMessage | None:
+    return session.exec(select(SlackMessage).where(SlackMessage.key == _card_key(link, incident_id))).first()
+
+
+def _card_key(link: ChangeLink, incident_id: int) -> str:
+    return f"change:{link.id}:{incident_id}"
 
 
 def find_in_incident(session: Session, incident: Incident, key: str) -> ChangeLink | None:
@@ -214,6 +258,18 @@ def parent_of(session: Session, incident_id: int) -> tuple[str, str] | None:
     return (message.channel, message.ts) if message is not None and message.ts else None
 
 
+def mark(session: Session, incident_id: int) -> str:
+    """`I-7-1763889240`: what tells this incident from any other on a ticket, the seconds being those of its birth.
+
+    Ids alone begin anew with a new database, and two installations may write on the same ticket.
+    """
+    born = session.exec(
+        select(SlackMessage.created_at).where(SlackMessage.key == thread.parent_key(incident_id))
+    ).first()
+    opened = born or session.get_one(Incident, incident_id).opened_at
+    return f"{incident_ref(incident_id)}-{int(opened.timestamp())}"
+
+
 def incident_or_refuse(session: Session, panic: Panic) -> Incident:
     incident = thread.incident_of(session, panic.id or 0)
     if incident is None:
@@ -222,7 +278,19 @@ def incident_or_refuse(session: Session, panic: Panic) -> Incident:
 
 
 def _no_thread(panic: Panic) -> NoReturn:
-    raise Impossible(f"{panic_ref(panic.id)} has no thread yet; try again in a moment.")
+    raise Impossible(
+        f"{panic_ref(panic.id)} has no thread to put the ticket in. If it came in just now, try again in a moment; "
+        "one that was imported from an old crash directory has none."
+    )
+
+
+def _audit(
+    session: Session, link: ChangeLink, verb: str, outcome: str, detail: str, *, actor: str, now: datetime
+) -> None:
+    subject = f"{panic_ref(link.panic_id)} {link.key}"
+    session.add(
+        AuditEntry(at=now, actor=actor, verb=verb, subject=subject, outcome=outcome, detail=detail[:1000])
+    )
 
 
 def _take_facts(link: ChangeLink, change: Change) -> None:

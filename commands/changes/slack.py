@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlmodel import Session
@@ -21,8 +22,10 @@ from integrations.changes import ChangeError
 from integrations.slack.errors import SlackError
 from integrations.slack.text import date, user
 from storage import ChangeLink, Panic, panic_ref, parse_ref
+from storage.requests import once
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 def register(router: Router, desk: ChangeDesk) -> None:
@@ -33,7 +36,7 @@ def register(router: Router, desk: ChangeDesk) -> None:
         counter.link,
         role=Role.RESPONDER,
         usage="link P-41 OPS-1182 [note]",
-        help="put a change ticket beside a panic: its card in the thread, the thread's link on the ticket",
+        help="put a change ticket beside a panic: a card in the thread, the thread's link on the ticket",
         example=f"{router.command} link P-41 OPS-1182",
     )
     router.verb(
@@ -41,7 +44,7 @@ def register(router: Router, desk: ChangeDesk) -> None:
         counter.unlink,
         role=Role.RESPONDER,
         usage="unlink P-41 OPS-1182",
-        help="the ticket has nothing to do with it; what was written on the ticket stays",
+        help="say that a ticket has nothing to do with it; what stands on the ticket stays",
         example=f"{router.command} unlink P-41 OPS-1182",
     )
     router.action("changes.link", counter.open_form, role=Role.RESPONDER, acts=False)
@@ -50,10 +53,14 @@ def register(router: Router, desk: ChangeDesk) -> None:
     router.action("changes.retry", counter.retry_clicked, role=Role.RESPONDER)
     router.modal(MODAL, counter.form_sent, role=Role.RESPONDER, check=check_form)
     desk.ctx.on_panic.append(desk.on_panic)
+    desk.ctx.on_moved.append(desk.on_moved)
 
 
 class Counter:
-    """Takes what people ask for, commits it, and wakes the desk that does it."""
+    """Takes what people ask for, commits it once a request, and wakes the desk that does it.
+
+    A request that is worked on again after a crash finds its effect made, and makes and answers nothing.
+    """
 
     def __init__(self, desk: ChangeDesk) -> None:
         self.desk = desk
@@ -79,13 +86,15 @@ class Counter:
         word, key, _rest = split_line(ask.value or "")
         self.desk.the_tracker()
         now = self.ctx.clock()
-        retried = await self.ctx.db.write(
-            lambda s: links.retry_link(s, panic_meant(s, ask, word), key, now=now)
+        retried = await self._once(
+            ask, lambda s: links.retry_link(s, panic_meant(s, ask, word), key, now=now)
         )
-        self._committed()
-        await ask.reply(
-            f"{key} is tried again now." if retried else f"There is nothing to try again for {key}."
-        )
+        if retried is not None:
+            await ask.reply(
+                f"{key} is being tried again now; its card changes with the outcome."
+                if retried
+                else f"{key} needs no other try: nothing about it has failed."
+            )
 
     async def open_form(self, ask: Ask) -> None:
         """Opens the form at once, and adds the changes that name the host when the tracker has told them."""
@@ -109,7 +118,8 @@ class Counter:
             word = str(json.loads(str(view.get("private_metadata") or ""))["panic"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadArguments(
-                "this form is of an older version; open it again.", example=links.EXAMPLE
+                "this form is from an older version of Panicroom; please open it again.",
+                example=links.EXAMPLE,
             ) from error
         await self._link(ask, word, links.ticket_key(chosen_key(ask.values)), _typed(ask.values, "note"))
 
@@ -121,20 +131,9 @@ class Counter:
             panic = panic_meant(session, ask, word)
             return panic, *links.add_link(session, panic, key, by=ask.user, note=note, now=now)
 
-        panic, link, outcome = await self.ctx.db.write(write)
-        self._committed()
-        ref = panic_ref(panic.id)
-        if outcome == "new":
-            await ask.reply(f"{key} is being linked to {ref}; its card appears in the thread.")
-        elif outcome == "confirmed":
-            await ask.reply(f"{key} is confirmed for {ref}.")
-        elif link.state == "pending":
-            await ask.reply(
-                f"{key} is being linked to {ref} already; its card in the thread says how far it is."
-            )
-        else:
-            by = f"by {user(link.linked_by)} {date(link.linked_at)}"
-            await ask.reply(f"{key} is linked to {ref} already ({by}).")
+        made = await self._once(ask, write)
+        if made is not None:
+            await ask.reply(_linking(*made))
 
     async def _unlink(self, ask: Ask, word: str | None, key: str) -> None:
         now = self.ctx.clock()
@@ -143,14 +142,39 @@ class Counter:
             panic = panic_meant(session, ask, word)
             return panic, links.remove_link(session, panic, key, by=ask.user, now=now)
 
-        panic, removed = await self.ctx.db.write(write)
-        self._committed()
-        done = "is unlinked from" if removed else "was unlinked before from"
-        await ask.reply(f"{key} {done} {panic_ref(panic.id)}. What was written on the ticket stays there.")
+        made = await self._once(ask, write)
+        if made is None:
+            return
+        panic, removed = made
+        if removed:
+            await ask.reply(
+                f"{key} is unlinked from {panic_ref(panic.id)}. What was written on the ticket stays there."
+            )
+        else:
+            await ask.reply(f"{key} was unlinked before; nothing about {panic_ref(panic.id)} has changed.")
 
-    def _committed(self) -> None:
+    async def _once(self, ask: Ask, act: Callable[[Session], T]) -> T | None:
+        """What the act returns; None when this request's effect stands already."""
+
+        def guarded(session: Session) -> T | None:
+            return act(session) if once(session, ask.request_id) else None
+
+        made = await self.ctx.db.write(guarded)
         self.ctx.wake()
         self.desk.wake()
+        return made
+
+
+def _linking(panic: Panic, link: ChangeLink, outcome: str) -> str:
+    """What the person is told who has asked for a link."""
+    key, ref = link.key, panic_ref(panic.id)
+    if outcome == "new":
+        return f"{key} is being linked to {ref}; its card appears in the thread."
+    if outcome == "confirmed":
+        return f"{key} is confirmed for {ref}. Thank you."
+    if link.state == "pending":
+        return f"{key} is being linked to {ref} already; its card in the thread says how far it is."
+    return f"{key} is linked to {ref} already (by {user(link.linked_by)} {date(link.linked_at)})."
 
 
 def split_line(line: str) -> tuple[str | None, str, str]:
@@ -164,7 +188,7 @@ def split_line(line: str) -> tuple[str | None, str, str]:
         panic = words[0]
         words = words[1].split(None, 1) if len(words) > 1 else []
     if not words:
-        raise BadArguments("say which ticket.", example=links.EXAMPLE)
+        raise BadArguments("say which ticket, by its key or its address.", example=links.EXAMPLE)
     note = (
         re.sub(r"\A([\"“'])(.*)([\"”'])\Z", r"\2", words[1].strip(), flags=re.DOTALL)
         if len(words) > 1
@@ -183,7 +207,7 @@ def check_form(ask: Ask) -> dict[str, str]:
     try:
         key = links.ticket_key(typed)
     except BadArguments:
-        return {"key": "That is no ticket key; they look like OPS-1182."}
+        return {"key": "That is no ticket key. They look like OPS-1182; the ticket's address will do, too."}
     if suggested and key != suggested:
         return {"key": f"You chose {suggested} above and typed {key} here. Leave one of them out."}
     return {}

@@ -13,6 +13,7 @@ from commands.incident.loops import VERB as LOOP
 from commands.incident.membership import LIVE
 from commands.incident.rendering import Rendered, renderer
 from commands.incident.wording import dump_line, listing, span
+from commands.past import past_line
 from integrations.redaction import Redactor
 from integrations.slack import blocks as b
 from integrations.slack.text import clean, code, date, escape, shorten, user
@@ -28,7 +29,8 @@ from storage import (
     incident_ref,
     panic_ref,
 )
-from storage.recurrence import recurrence, recurrence_line
+from storage.queries import threads_of
+from storage.recurrence import recurrence
 
 _LIGHT = {
     IncidentState.OPEN: ":red_circle:",
@@ -137,7 +139,8 @@ def _facts(session: Session, incident: Incident, newest: Panic, hosts: list[str]
     lines.append(" · ".join(facts))
     if newest.taint:
         lines.append(f"Taint: {escape(shorten(', '.join(newest.taint), 200))}")
-    lines.append(escape(recurrence_line(recurrence(session, newest))))
+    past = recurrence(session, newest)
+    lines.append(past_line(past, threads_of(session, past.similar)))
     if incident.previous_id is not None:
         lines.append(f"Came back after {thread.incident_link(session, incident.previous_id)} was resolved.")
     change = _change_line(session, newest)

@@ -147,7 +147,9 @@ class IntakeDesk:
             return Taken(report.panic_id or 0, None, "unknown", "witness")
         now = self.context.clock()
         entry = self.context.inventory.find(reading.host)
-        panic = find_panic(session, reading, self.config.same_boot_within)
+        # A report that triage made of what it read on the host says which panic it is of.
+        panic = session.get(Panic, report.panic_id) if report.panic_id is not None else None
+        panic = panic or find_panic(session, reading, self.config.same_boot_within)
         if panic is None:
             panic = new_panic(reading, entry, now=now)
             session.add(panic)

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from commands.fitting import MESSAGE_LIMIT, cut, length, linked, sections
 from commands.incident.wording import dump_line, size, span
+from commands.past import past_line
+from commands.timeline import Stretch, timeline_blocks
 from integrations.slack import blocks as b
 from integrations.slack.text import clean, code, code_block, date, escape, shorten, user
 from storage import (
     ChangeLink,
     DumpState,
+    Incident,
     IncidentState,
     RunbookRun,
     RunState,
     StepResult,
-    TimelineEntry,
     incident_ref,
     panic_ref,
 )
 from storage.queries import PanicRow
 from storage.records import PanicRecord
-from storage.recurrence import recurrence_line
 
 PAGE_SIZE = 8
-# Slack refuses blocks that are longer as a whole (msg_blocks_too_long). The figure is not documented; apps have
-# met it a little above 13,200 characters of compact JSON.
-MESSAGE_LIMIT = 12_900
-_LONG = 2900  # a section holds 3,000 characters
-_LIGHTS = {
+LIGHTS = {
     IncidentState.OPEN: ":red_circle: open",
     IncidentState.ACKNOWLEDGED: ":large_orange_circle: acknowledged",
     IncidentState.RESOLVED: ":white_check_mark: resolved",
@@ -102,11 +99,11 @@ def list_message(page: Page, links: Mapping[int, str]) -> tuple[str, list[b.Bloc
         turns.append(b.button("Next ▶", "panics.page:next", page.turn(page.offset + PAGE_SIZE)))
     foot = [b.actions(turns)] if turns else []
     foot.append(
-        b.context("All of one: `/panic show P-41` · narrower: `host:` `kernel:` `since:` `kind:` `state:`")
+        b.context("All of one: `/panic show P-41` · fewer: `host:` `kernel:` `since:` `kind:` `state:`")
     )
     for width in (160, 60, 20):  # hostile names grow up to fivefold when they are escaped
         rows = [b.section(list_line(row, links.get(row.incident_id or 0), width)) for row in page.rows]
-        if _length([head, *rows, *foot]) <= MESSAGE_LIMIT:
+        if length([head, *rows, *foot]) <= MESSAGE_LIMIT:
             break
     text = f"{page.total} {noun}" + (f", {first}–{last} shown" if pages > 1 else "")
     return text, [head, *rows, *foot]
@@ -116,13 +113,13 @@ def list_line(row: PanicRow, link: str | None, width: int = 160) -> str:
     """Two lines: which, when, where; what, and how it stands. Texts of strangers are cut to `width`."""
     ref = panic_ref(row.id)
     where = [
-        f"*{_linked(ref, link)}*",
+        f"*{linked(ref, link)}*",
         date(row.occurred_at),
         f"*{escape(shorten(row.host, min(width, 80)))}*",
     ]
     where.append(code(shorten(row.kernel, min(width, 60))) if row.kernel else "kernel unknown")
     dump = _DUMPS[row.dump_state] + (f" {size(row.dump_size)}" if row.dump_size else "")
-    what = [escape(shorten(row.title, width)), _LIGHTS[row.state] if row.state else "no thread", dump]
+    what = [escape(shorten(row.title, width)), LIGHTS[row.state] if row.state else "no thread", dump]
     if row.deliberate:
         what.insert(1, "deliberate")
     return " · ".join(where) + "\n" + " · ".join(what)
@@ -156,9 +153,9 @@ def show_message(found: PanicRecord, link: str | None) -> tuple[str, list[b.Bloc
     panic = found.panic
     ref = panic_ref(panic.id)
     title = f"{panic.host}: {panic.title}"
-    made = [b.section(f"*{_linked(ref, link)} · {escape(shorten(title, 250))}*")]
+    made = [b.section(f"*{linked(ref, link)} · {escape(shorten(title, 250))}*")]
     made.append(b.context(" · ".join(_standing(found))))
-    made.append(b.section(_cut("\n".join(_facts(found)))))
+    made.append(b.section(cut("\n".join(_facts(found)))))
     crash = panic.crash_lines or panic.text
     made.append(
         b.section(
@@ -167,21 +164,24 @@ def show_message(found: PanicRecord, link: str | None) -> tuple[str, list[b.Bloc
     )
     if panic.frames:
         made.append(
-            b.context(_cut("Frames: " + " ← ".join(code(shorten(f, 60)) for f in panic.frames[:8]), 600))
+            b.context(cut("Frames: " + " ← ".join(code(shorten(f, 60)) for f in panic.frames[:8]), 600))
         )
-    made += _group(
+    made += group(
         "Runbook", [line for run, steps in found.runs[-2:] for line in _run_lines(run, steps)], 2200
     )
-    made += _group("Changes", [change_line(link) for link in found.links if link.key], 900)
-    made += _group("Artefacts", [_artefact_line(a) for a in found.artefacts], 500)
-    made += _group("Corrections", [_correction_line(c) for c in found.corrections], 400)
-    made += _timeline(found.timeline, found.timeline_total, MESSAGE_LIMIT - _length(made) - 200)
-    return clean(shorten(f"{ref} {title}", 300)), made
+    made += group("Changes", [change_line(link) for link in found.links if link.key], 900)
+    made += group("Artefacts", [_artefact_line(a) for a in found.artefacts], 500)
+    made += group("Corrections", [_correction_line(c) for c in found.corrections], 400)
+    if found.incident is not None:
+        earlier = found.timeline_total - len(found.timeline)
+        newest = Stretch(found.incident.id or 0, found.timeline, earlier, 0)
+        made += timeline_blocks(newest, MESSAGE_LIMIT - length(made))
+    return escape(shorten(f"{ref} {title}", 300)), made
 
 
 def change_line(link: ChangeLink) -> str:
     """One change ticket in one line."""
-    name = _linked(escape(link.key), link.url)
+    name = linked(escape(link.key), link.url)
     if link.state == "pending":
         return f"{name} · being looked up" + (f" ({escape(shorten(link.error, 120))})" if link.error else "")
     if link.state == "failed":
@@ -201,10 +201,16 @@ def change_line(link: ChangeLink) -> str:
 def _standing(found: PanicRecord) -> list[str]:
     incident = found.incident
     if incident is None:
-        return ["no thread"]
-    parts = [incident_ref(incident.id), _LIGHTS[incident.state]]
+        return ["no thread: imported, or come in a moment ago"]
+    parts = [incident_ref(incident.id), LIGHTS[incident.state]]
     if found.others:
         parts.append(f"with {found.others} other panic{'s' if found.others > 1 else ''}")
+    return parts + incident_words(incident)
+
+
+def incident_words(incident: Incident) -> list[str]:
+    """Who has it, and where it went."""
+    parts = []
     if incident.assignee:
         parts.append(f"assigned to {user(incident.assignee)}")
     if incident.acknowledged_by:
@@ -241,7 +247,7 @@ def _facts(found: PanicRecord) -> list[str]:
     lines.append(" · ".join(kind))
     if panic.taint:
         lines.append(f"Taint: {escape(shorten(', '.join(panic.taint), 300))}")
-    lines.append(escape(shorten(recurrence_line(found.recurrence), 600)))
+    lines.append(past_line(found.recurrence, found.similar_threads))
     lines.append(dump_line(panic))
     down = [f"down since {date(panic.down_since)}" if panic.down_since else ""]
     down += [f"back at {date(panic.back_at)}" if panic.back_at else ""]
@@ -313,71 +319,14 @@ def _correction_line(correction: Any) -> str:
     return f"{date(correction.at)} {user(correction.actor)} *{escape(correction.verb)}*{on}{undone}"
 
 
-def _timeline(entries: Sequence[TimelineEntry], total: int, room: int) -> list[b.Block]:
-    lines = [
-        f"{date(e.at)} {_actor(e.actor)} {_cut(' '.join(e.text.split()) or escape(e.verb), 400)}"
-        for e in entries
-    ]
-    kept: list[str] = []
-    for line in reversed(lines):  # the newest are what matters
-        room -= _length(line) + 2
-        if room < 0:
-            break
-        kept.insert(0, line)
-    earlier = total - len(kept)
-    heading = "Timeline" + (f" ({earlier} earlier not shown)" if earlier else "")
-    return _sections(heading, kept)
-
-
-def _actor(actor: str) -> str:
-    return "" if actor == "panicroom" or actor.startswith("host:") else user(actor)
-
-
-def _group(heading: str, lines: Sequence[str], room: int) -> list[b.Block]:
+def group(heading: str, lines: Sequence[str], room: int) -> list[b.Block]:
     """As many of the lines as there is room for (characters of JSON), under a heading; the rest is counted."""
     kept: list[str] = []
     for line in lines:
-        line = _cut(line, min(600, max(room, 60)))
-        room -= _length(line) + 2
+        line = cut(line, min(600, max(room, 60)))
+        room -= length(line) + 2
         if room < 0:
-            kept.append(f"… and {len(lines) - len(kept)} more: `panicroom show --json` has all")
+            kept.append(f"… and {len(lines) - len(kept)} more; `panicroom show P-41 --json` has all")
             break
         kept.append(line)
-    return _sections(heading, kept)
-
-
-def _sections(heading: str, lines: Sequence[str]) -> list[b.Block]:
-    made: list[b.Block] = []
-    chunk = f"*{heading}*"
-    for line in lines:
-        if len(chunk) + len(line) + 1 > _LONG:
-            made.append(b.section(chunk))
-            chunk = line
-        else:
-            chunk += f"\n{line}"
-    return [*made, b.section(chunk)] if lines else []
-
-
-def _length(value: Any) -> int:
-    """Characters of compact JSON, which is what Slack counts."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def _linked(text: str, link: str | None) -> str:
-    """A link only where the address can be one: nothing in it ends the link early."""
-    if link and re.fullmatch(r"https?://[^\s<>|]{1,500}", link):
-        return f"<{link.replace('&', '&amp;')}|{text}>"
-    return text
-
-
-def _cut(text: str, limit: int = _LONG) -> str:
-    """Shortens mrkdwn without leaving half a link, half an entity or an open code span behind."""
-    if len(text) <= limit:
-        return text
-    kept = text[: limit - 2]
-    if kept.rfind("<") > kept.rfind(">"):
-        kept = kept[: kept.rfind("<")]
-    kept = re.sub(r"&[a-z]{0,3}\Z", "", kept)
-    if kept.count("`") % 2:
-        kept += "`"
-    return kept + "…"
+    return sections(heading, kept)

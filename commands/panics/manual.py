@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from commands.access import Role
@@ -12,17 +13,14 @@ from commands.router import Router, Verb
 from integrations.slack import blocks as b
 from integrations.slack.text import code, shorten
 
-# In the order in which a night goes. A verb that is in no group is listed last, so none is ever hidden.
+# In the order in which a night goes. A verb that is in no group is still listed, under "More".
 GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
-    (":fire: A host panicked", ("triage", "evidence", "cancel", "link", "unlink")),
-    (
-        ":busts_in_silhouette: The incident",
-        ("ack", "assign", "take", "note", "resolve", "reopen", "timeline"),
-    ),
-    (":mag: Looking back", ("show", "list", "similar", "top", "trends", "export")),
+    (":fire: A host panicked", ("triage", "cancel", "evidence", "link", "unlink")),
+    (":busts_in_silhouette: The incident", ("ack", "assign", "note", "resolve", "reopen")),
+    (":mag: Looking back", ("list", "show", "timeline")),
     (":pencil2: Correcting the bot", ("merge", "split", "reclassify", "undo")),
     (":no_bell: Planned work", ("silence", "unsilence", "silences")),
-    (":key: For admins", ("quarantine", "release", "audit")),
+    (":key: For admins", ("quarantine",)),
     (":grey_question: About this", ("help", "whoami")),
 )
 FILTER_HELP: Mapping[str, str] = {
@@ -51,8 +49,8 @@ def help_message(router: Router, role: Role) -> tuple[str, list[b.Block]]:
     command = router.command
     made = [
         b.section(
-            f"*Panicroom* · a panic has its thread: press its buttons there, or type `{command} VERB P-41` in a "
-            f"channel (Slack allows no slash commands inside threads; there, `@panicroom VERB` works)."
+            f"*Panicroom* · each panic has its thread. Press the buttons there, or type `{command} triage P-41` in "
+            "any channel. Inside a thread Slack takes no slash commands: `@panicroom triage` works there."
         )
     ]
     for title, verbs in grouped(router.verbs.values()):
@@ -74,10 +72,10 @@ def verb_message(router: Router, name: str) -> tuple[str, list[b.Block]]:
         near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f" Did you mean {code(near[0])}?" if near else ""
         raise BadArguments(
-            f"there is no verb {code(shorten(name, 40))}.{hint}",
+            f"I do not know {code(shorten(name, 40))}.{hint}",
             example=f"{router.command} help {near[0] if near else 'list'}",
         )
-    lines = [f"*{code(_usage(router, verb))}*", verb.help, f"For example: {code(verb.example)}"]
+    lines = [f"*{code(_usage(router, verb))}*", verb.help, f"For example: {code(_example(router, verb))}"]
     if verb.aliases:
         lines.append("Also: " + ", ".join(code(a) for a in verb.aliases))
     lines.append(f"Needs the role *{verb.role.word}*." if verb.role else "Everybody may.")
@@ -99,9 +97,14 @@ def whoami_message(router: Router, role: Role) -> tuple[str, list[b.Block]]:
     lines.append("You may: " + (", ".join(code(n) for n in sorted(may)) or "nothing yet") + ".")
     if not_yet:
         lines.append("Beyond it: " + ", ".join(f"{code(n)} ({w})" for n, w in sorted(not_yet)) + ".")
-        lines.append("Roles come from Slack users and user groups under `[access]` in panicroom.toml.")
+        lines.append("An admin of Panicroom can give you another role (`[access]` in panicroom.toml).")
     return text, [b.section("\n".join(lines))]
 
 
 def _usage(router: Router, verb: Verb) -> str:
-    return verb.usage if verb.usage.startswith("/") else f"{router.command} {verb.usage}"
+    return f"{router.command} {verb.usage}"
+
+
+def _example(router: Router, verb: Verb) -> str:
+    """With the command as this workspace has it."""
+    return re.sub(r"\A/panic\b", lambda _: router.command, verb.example)

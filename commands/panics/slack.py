@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from commands.access import Role
 from commands.context import Context
-from commands.errors import BadArguments
+from commands.errors import BadArguments, NotFound
 from commands.incident.lookup import panic_meant
 from commands.panics.blocks import (
     PAGE_SIZE,
@@ -23,13 +23,17 @@ from commands.panics.blocks import (
     show_message,
 )
 from commands.panics.filters import EXAMPLE, parse_filters, split_words, tidy
+from commands.panics.incident_blocks import incident_message, timeline_message
 from commands.panics.manual import help_message, verb_message, whoami_message
 from commands.permalinks import permalinks
 from commands.router import Ask, Router
+from commands.timeline import TURN as TIMELINE_TURN
+from commands.timeline import read_turn as read_timeline_turn
+from commands.timeline import stretch
 from integrations.slack.text import code
-from storage import parse_ref
+from storage import incident_ref, parse_ref
 from storage.queries import Filters, PanicRow, count_panics, list_rows, newest_panic_id
-from storage.records import PanicRecord, record
+from storage.records import PanicRecord, incident_record, record
 
 
 def register(router: Router, ctx: Context) -> None:
@@ -49,8 +53,8 @@ def register(router: Router, ctx: Context) -> None:
         "show",
         desk.show,
         role=Role.VIEWER,
-        usage="show P-41",
-        help="all that is known of one panic: facts, runbook, changes, artefacts, timeline",
+        usage="show P-41|I-7",
+        help="all that is known of a panic, or of an incident with its timeline",
         example=f"{command} show P-41",
         acts=False,
     )
@@ -59,7 +63,7 @@ def register(router: Router, ctx: Context) -> None:
         desk.help,
         role=Role.NOBODY,
         usage="help [verb]",
-        help="what can be typed; with a verb, that one in detail",
+        help="what you can type; with a verb, that one in detail",
         example=f"{command} help list",
         acts=False,
         aliases=("?", "--help", "-h"),
@@ -74,6 +78,7 @@ def register(router: Router, ctx: Context) -> None:
         acts=False,
     )
     router.action("panics.page", desk.page, role=Role.VIEWER, acts=False)
+    router.action(TIMELINE_TURN, desk.timeline, role=Role.VIEWER, acts=False)
 
 
 class Reading:
@@ -92,10 +97,33 @@ class Reading:
 
     async def show(self, ask: Ask) -> None:
         words = ask.words()
-        found = await self.ctx.db.read(lambda s: _record_meant(s, ask, words[0] if words else None))
+        word = words[0] if words else None
+        incident_id = parse_ref(word, "I") if word else None
+        if incident_id is not None:
+            await self._show_incident(ask, incident_id)
+            return
+        found = await self.ctx.db.read(lambda s: _record_meant(s, ask, word))
         links = await permalinks(self.ctx.slack, [(found.panic.incident_id, found.channel, found.ts)])
         text, blocks = show_message(found, links.get(found.panic.incident_id or 0))
         await ask.reply(text, blocks)
+
+    async def _show_incident(self, ask: Ask, incident_id: int) -> None:
+        found, newest = await self.ctx.db.read(
+            lambda s: (incident_record(s, incident_id), stretch(s, incident_id))
+        )
+        if found is None:
+            raise NotFound(
+                f"there is no incident {incident_ref(incident_id)}. `/panic list` shows what there is."
+            )
+        links = await permalinks(self.ctx.slack, [(incident_id, found.channel, found.ts)])
+        await ask.reply(*incident_message(found, newest, links.get(incident_id), self.ctx.clock()))
+
+    async def timeline(self, ask: Ask) -> None:
+        """Turns to another stretch of a timeline, in the answer whose button was pressed."""
+        incident_id, before = read_timeline_turn(ask.value or "")
+        found = await self.ctx.db.read(lambda s: stretch(s, incident_id, before))
+        text, blocks = timeline_message(found)
+        await ask.reply(text, blocks, replace=True)
 
     async def help(self, ask: Ask) -> None:
         words = ask.text.split()
@@ -144,9 +172,13 @@ def read_turn(value: str) -> tuple[str, int, datetime, int]:
         line, offset, at, upto = state["q"], int(state["o"]), float(state["t"]), int(state["m"])
         moment = datetime.fromtimestamp(at, UTC)
     except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
-        raise BadArguments("this button is of an older version; ask again.", example=EXAMPLE) from error
+        raise BadArguments(
+            "this button is from an older version of Panicroom; please ask again.", example=EXAMPLE
+        ) from error
     if not isinstance(line, str) or not 0 <= offset < 2**31 or not 0 <= upto < 2**62:
-        raise BadArguments("this button is of an older version; ask again.", example=EXAMPLE)
+        raise BadArguments(
+            "this button is from an older version of Panicroom; please ask again.", example=EXAMPLE
+        )
     return line, offset, moment, upto
 
 

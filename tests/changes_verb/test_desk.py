@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
+import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import event
 from sqlmodel import select
+from structlog.testing import capture_logs
 
 from bot.demo.tracker import Ticket
+from bot.demo.workspace import check_message
 from commands.changes.config import ChangesConfig
-from storage import AuditEntry, Incident, SlackMessage, TimelineEntry
+from commands.changes.likely import unsearched
+from commands.incident.moves import telling_moves
+from commands.incident.rendering import draw
+from storage import (
+    AuditEntry,
+    ChangeLink,
+    Incident,
+    Panic,
+    SlackMessage,
+    SlackRequest,
+    TimelineEntry,
+)
 
 Make = Callable[..., Any]
 AUTO = ChangesConfig(retry_first=timedelta(milliseconds=30), retry_longest=timedelta(milliseconds=120))
@@ -42,9 +60,13 @@ async def test_a_linked_ticket_has_a_card_one_comment_and_one_link(make_bench: M
     assert [c.body.count(link) for c in ticket.comments] == [1]
     assert "web" in ticket.comments[0].body
     assert "rollout" in ticket.comments[0].body
-    assert [(x.url, x.global_id) for x in ticket.links] == [(link, f"panicroom:I-{panic.incident_id}")]
+    assert [(x.url, x.global_id) for x in ticket.links] == [(link, f"panicroom:{mark(bench, panic)}")]
+    assert f"(panicroom {mark(bench, panic)})" in ticket.comments[0].body.replace("\\", "")
     assert timeline(bench) == ["OPS-1182 linked to P-1: it's the rollout &lt;!here&gt;"]
-    assert audit(bench) == [("U0ONCALL", "link", "P-1 ops-1182 it's the rollout <!here>", "done")]
+    assert sorted(audit(bench)) == [
+        ("U0ONCALL", "link", "P-1 ops-1182 it's the rollout <!here>", "done"),
+        ("panicroom", "changes.tell", "P-1 OPS-1182", "done"),
+    ]
 
 
 async def test_the_same_again_says_so_and_tells_the_ticket_nothing_new(
@@ -112,12 +134,13 @@ async def test_an_unknown_or_hidden_ticket_fails_for_good_and_says_why(
     card = bench.card("OPS-9999")
     assert "*OPS-9999* could not be linked to P-1: There is no such ticket" in card
     assert "Try now" in card
+    assert audit(bench)[-1] == ("U0ONCALL", "link", "P-1 OPS-9999", "failed")
     assert bench.link("OPS-9999").next_at is None
     assert timeline(bench)[-1].startswith("OPS-9999 could not be linked")
     bench.jira.tracker._tickets["OPS-9999"] = Ticket(
         "OPS-9999", "9", "made later", "", "Open", "Change", None, 1.0, 1.0
     )
-    assert "tried again now" in await bench.click("changes.retry", "P-1 OPS-9999")
+    assert "being tried again now" in await bench.click("changes.retry", "P-1 OPS-9999")
     await waiting(lambda: bench.link("OPS-9999").told_at)
     assert "made later" in bench.card("OPS-9999")
 
@@ -133,6 +156,7 @@ async def test_a_ticket_that_may_not_be_written_on_stays_linked_and_says_so(
     assert (link.state, link.told_at, link.next_at) == ("linked", None, None)
     assert "old rollout" in bench.card("ARCHIVE-9")
     assert "account may not do this" in bench.card("ARCHIVE-9")
+    assert audit(bench)[-1] == ("panicroom", "changes.tell", "P-1 ARCHIVE-9", "failed")
 
 
 async def test_a_tracker_that_is_down_is_asked_again_and_the_thread_says_when(
@@ -224,9 +248,93 @@ async def test_without_a_tracker_people_are_told_what_to_set(make_bench: Make) -
     bench = make_bench(running=False)
     await bench.panic()
     tracker, bench.desk.tracker = bench.desk.tracker, None
-    assert "no change tracker is configured" in await bench.type("link P-1 OPS-1182")
+    assert "no change tracker is set up" in await bench.type("link P-1 OPS-1182")
     await bench.desk.run()
     bench.desk.tracker = tracker
+
+
+async def test_a_panic_without_a_thread_is_told_why(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+    imported = Panic(host="web-1", title="t", signature_key="k", occurred_at=datetime(2020, 1, 1, tzinfo=UTC))
+    bench.store(imported)
+    said = await bench.type("link P-1 OPS-1182")
+    assert "P-1 has no thread to put the ticket in" in said
+    assert bench.link("OPS-1182") is None
+
+
+async def test_an_id_that_begins_anew_with_a_new_database_does_not_silence_the_comment(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench()
+    await bench.panic()
+    earlier = "Kernel panic P-1 (I-1) on web-9: of another installation. (panicroom I-1)"
+    bench.jira.tracker.comment(bench.jira.ticket("OPS-1182"), earlier)
+    bench.jira.tracker.link(bench.jira.ticket("OPS-1182"), "panicroom:I-1", "https://old.example/p1", "old")
+    await bench.type("link P-1 OPS-1182")
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+    assert len(bench.jira.ticket("OPS-1182").comments) == 2
+    assert len(bench.jira.ticket("OPS-1182").links) == 2
+
+
+# -- once a request -----------------------------------------------------------------------------------
+
+
+async def test_a_request_that_is_worked_on_again_after_a_crash_makes_nothing_twice(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+    await bench.panic()
+    bench.store(*(SlackRequest(dedupe=f"d-{n}", kind="command", body="{}") for n in range(3)))
+
+    async def handle(verb: str, number: int, text: str) -> list[str]:
+        """The verb without the router that records what came of it: as when the process dies in between."""
+        before = len(bench.answers)
+        ask = replace(bench.ask(text), request_id=f"d-{number}")
+        await bench.router.verbs[verb].handler(ask)
+        return bench.answers[before:]
+
+    assert len(await handle("link", 0, "P-1 OPS-1182 first")) == 1
+    assert "is unlinked from P-1" in (await handle("unlink", 1, "P-1 OPS-1182"))[0]
+    assert await handle("link", 0, "P-1 OPS-1182 first") == []
+    assert bench.link("OPS-1182").state == "removed", "what was unlinked since stays unlinked"
+    await handle("link", 2, "P-1 OPS-1182 again")
+    assert await handle("unlink", 1, "P-1 OPS-1182") == []
+    assert bench.link("OPS-1182").state == "pending", "what was linked since stays linked"
+    assert len(timeline(bench)) == 3
+
+
+# -- a panic that moves -------------------------------------------------------------------------------
+
+
+async def test_the_cards_follow_a_panic_into_another_thread_and_back(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    first = await bench.panic("web-17")
+    other = await bench.panic("db-1")
+    await bench.type("link P-1 OPS-1182")
+    await bench.type("link P-1 OPS-1179")
+    await waiting(lambda: bench.link("OPS-1182").told_at and bench.link("OPS-1179").told_at)
+    await bench.type("unlink P-1 OPS-1179")
+    cards = {m.key: m.wanted for m in messages(bench)}
+
+    def move(to: int | None) -> Any:
+        def act(session: Any) -> None:
+            with telling_moves(session, bench.ctx.on_moved):
+                session.get_one(Panic, first.id).incident_id = to
+
+        return act
+
+    here_id, there_id = first.incident_id, other.incident_id
+    bench.ctx.db.write_now(move(there_id))
+    there, here = shown(bench, "change:1:2"), shown(bench, "change:1:1")
+    assert "*Change*" in there
+    assert "with the link of a thread that P-1 was in" in there
+    assert here == "OPS-1182 went with P-1 to I-2."
+    assert {m.key: m.wanted for m in messages(bench)}["change:1:1"] == cards["change:1:1"] + 1
+    assert not [m for m in messages(bench) if m.key == "change:2:2"], "what was unlinked stays behind"
+    assert "was unlinked" in shown(bench, "change:2:1")
+
+    bench.ctx.db.write_now(move(here_id))
+    assert "*Change*" in shown(bench, "change:1:1")
+    assert shown(bench, "change:1:2") == "OPS-1182 went with P-1 to I-1."
+    assert len(bench.jira.ticket("OPS-1182").comments) == 1
 
 
 # -- found by itself ----------------------------------------------------------------------------------
@@ -242,6 +350,10 @@ async def test_the_change_that_names_the_host_is_found_shown_and_told(make_bench
     assert "found by Panicroom itself: it names web-17" in card
     assert "Not related" in card
     assert "found this change by itself: it names web" in bench.jira.ticket("OPS-1179").comments[0].body
+    assert audit(bench) == [
+        ("panicroom", "changes.find", "P-1 OPS-1179", "done"),
+        ("panicroom", "changes.tell", "P-1 OPS-1179", "done"),
+    ]
     (said,) = timeline(bench, "change-search")
     assert "likely change of P-1: OPS-1179" in said
     assert "also possible: OPS-1182" in said
@@ -255,7 +367,7 @@ async def test_a_likely_change_becomes_the_change_when_a_person_confirms_it(
     await bench.desk.on_panic(panic.id)
     await waiting(lambda: (link := bench.link("OPS-1179")) and link.told_at)
     assert "Confirm" in bench.card("OPS-1179")
-    assert await bench.click("changes.confirm", "P-1 OPS-1179") == "OPS-1179 is confirmed for P-1."
+    assert await bench.click("changes.confirm", "P-1 OPS-1179") == "OPS-1179 is confirmed for P-1. Thank you."
     card = bench.card("OPS-1179")
     assert "*Change*" in card
     assert "by <@U0ONCALL>" in card
@@ -311,6 +423,100 @@ async def test_a_fleet_wide_panic_does_not_search_for_each_host(make_bench: Make
         "what was under way at the same time may still end"
     )
     assert len([c for c in bench.jira.tracker.calls if "search" in c]) <= 5
+
+
+async def test_many_links_and_searches_are_a_few_tasks_and_all_are_done(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench(AUTO.model_copy(update={"concurrency": 3}), running=False)
+    first = await bench.panic("lonely-0")
+    incidents = [await bench.panic(f"lonely-{n}") for n in range(1, 7)]
+    now = datetime.now(UTC)
+    bench.store(
+        *(
+            ChangeLink(panic_id=first.id, key=f"OPS-{9000 + n}", linked_by="U0ONCALL", next_at=now)
+            for n in range(40)
+        )
+    )
+    bench.jira.hold("before", "GET", "/issue/OPS-9000")
+    bench.start()
+    for panic in incidents:
+        await bench.desk.on_panic(panic.id)
+    async with asyncio.timeout(15):
+        await bench.jira.holding.wait()
+    most = 0
+
+    def all_but_the_held_one() -> bool:
+        nonlocal most
+        most = max(most, len(bench.desk._working))
+        waiting_for = [n for n in range(40) if bench.link(f"OPS-{9000 + n}").state == "pending"]
+        return waiting_for == [0] and not bench.desk._searches
+
+    await waiting(all_but_the_held_one)
+    bench.jira.let_go()
+    await waiting(lambda: bench.link("OPS-9000").state == "failed")
+    assert most <= 3
+    assert len(timeline(bench, "change-search")) == 7, "the one that the start of the desk found, too"
+
+
+async def test_while_nothing_can_be_written_the_tracker_is_not_asked_in_a_loop(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench(AUTO.model_copy(update={"retry_first": timedelta(seconds=0.2)}), running=False)
+    panic = await bench.panic("lonely-1")
+    await bench.type("link P-1 OPS-1182")
+    refuse = "CREATE TRIGGER full BEFORE {} BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+    both = ("UPDATE ON change_link", "INSERT ON timeline_entry")
+
+    def fill(session: Any) -> None:
+        for number, what in enumerate(both):
+            session.connection().exec_driver_sql(refuse.format(what).replace("full", f"full{number}", 1))
+
+    def empty(session: Any) -> None:
+        for number in range(len(both)):
+            session.connection().exec_driver_sql(f"DROP TRIGGER full{number}")
+
+    bench.ctx.db.write_now(fill)
+    with capture_logs():  # rendering the tracebacks would take longer than the pauses
+        begun = time.monotonic()
+        bench.start()
+        await bench.desk.on_panic(panic.id)
+        await waiting(lambda: len([c for c in bench.jira.tracker.calls if "OPS-1182" in c]) >= 3)
+        assert time.monotonic() - begun >= 0.4, "the pause between two tries is kept"
+        bench.ctx.db.write_now(empty)
+        await waiting(lambda: bench.link("OPS-1182").told_at)
+        await waiting(lambda: timeline(bench, "change-search"))
+    await waiting(lambda: not bench.desk._searches)
+
+
+async def test_what_is_left_to_search_is_asked_for_in_two_queries(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+    expected = []
+    for n in range(6):
+        first = await bench.panic(f"web-{n}-0")
+        incident = bench.ctx.db.read_now(lambda s, i=first.incident_id: s.get(Incident, i))
+        rest = [await bench.panic(f"web-{n}-{m}", incident=incident) for m in range(1, 4)]
+        searched = [first, *rest][: n % 4]
+        bench.store(
+            *(TimelineEntry(incident_id=incident.id, panic_id=p.id, verb="change-search") for p in searched)
+        )
+        expected += [p.id for p in [first, *rest][n % 4 : 2]]
+    moved = await bench.panic("moved-1")
+    bench.store(TimelineEntry(incident_id=1, panic_id=moved.id, verb="change-search"))  # in its old thread
+    old = await bench.panic("old-1", occurred_at=datetime(2020, 1, 1, tzinfo=UTC))
+    asked: list[str] = []
+
+    def keep(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(bench.ctx.db.engine, "before_cursor_execute", keep)
+    since = datetime.now(UTC) - timedelta(hours=24)
+    found = bench.ctx.db.read_now(lambda s: unsearched(s, since, 2))
+    event.remove(bench.ctx.db.engine, "before_cursor_execute", keep)
+    # The entry of the one that moved counts where it was made: incident 1 has one search left.
+    assert found == [*(i for i in expected if i != 2), moved.id]
+    assert old.id not in found
+    assert len([s for s in asked if "SELECT" in s]) == 2
 
 
 # -- the form -----------------------------------------------------------------------------------------
@@ -370,6 +576,32 @@ def parent(bench: Any) -> tuple[str, str]:
 def timeline(bench: Any, verb: str | None = None) -> list[str]:
     rows = bench.ctx.db.read_now(lambda s: s.exec(select(TimelineEntry).order_by(TimelineEntry.id)).all())
     return [r.text for r in rows if (r.verb == verb if verb else r.verb != "change-search")]
+
+
+def mark(bench: Any, panic: Any) -> str:
+    key = f"incident:{panic.incident_id}"
+    row = bench.ctx.db.read_now(lambda s: s.exec(select(SlackMessage).where(SlackMessage.key == key)).one())
+    return f"I-{panic.incident_id}-{int(row.created_at.timestamp())}"
+
+
+def messages(bench: Any) -> list[SlackMessage]:
+    rows = bench.ctx.db.read_now(lambda s: s.exec(select(SlackMessage).order_by(SlackMessage.id)).all())
+    return [r for r in rows if r.key.startswith("change:")]
+
+
+def shown(bench: Any, key: str) -> str:
+    """The fallback text and what the blocks say, for one card; "OPS-1 went …" stands in both and is told once."""
+
+    def look(session: Any) -> str:
+        message = session.exec(select(SlackMessage).where(SlackMessage.key == key)).one()
+        drawn = draw(message.renderer, session, message.subject_id)
+        assert drawn is not None
+        assert check_message({"text": drawn.text, "blocks": drawn.blocks}) == []
+        if message.renderer == "change_moved":
+            return drawn.text.removeprefix(":arrow_right: ")
+        return json.dumps(drawn.blocks, ensure_ascii=False)
+
+    return str(bench.ctx.db.read_now(look))
 
 
 def audit(bench: Any) -> list[tuple[str, str, str, str]]:

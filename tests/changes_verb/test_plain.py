@@ -112,6 +112,7 @@ def test_a_card_fits_slack_and_means_nothing_whatever_stands_in_it(link: ChangeL
     for text in (link.note, link.summary, link.status, link.assignee or "", link.error or ""):
         for mark in ("<!", "<@", "<http"):
             assert mark not in text or text not in shown
+            assert mark not in card.text, "the fallback text is mrkdwn, too"
 
 
 def test_hostile_texts_of_a_ticket_do_nothing() -> None:
@@ -120,7 +121,8 @@ def test_hostile_texts_of_a_ticket_do_nothing() -> None:
         id=1, panic_id=41, key="OPS-1182", state="linked", linked_by="U0ONCALL", summary=bad, status=bad, assignee=bad,
         note=bad, error=bad, url="https://j.example/|x>",
     )  # fmt: skip
-    shown = json.dumps(change_card(link, PANIC).blocks)
+    card = change_card(link, PANIC)
+    shown = card.text + json.dumps(card.blocks)
     assert "<!channel" not in shown
     assert "<https" not in shown
 

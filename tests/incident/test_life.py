@@ -54,7 +54,7 @@ async def test_acknowledge_assign_note_resolve_reopen_by_the_page(
             parent, lambda m: "Acknowledge" in str(m["blocks"]) and "Reopen" not in str(m["blocks"])
         )
         await on_call.command("/panic timeline I-1")
-        shown = await on_call.ephemeral("Timeline of I-1: NULL pointer")
+        shown = await on_call.ephemeral("I-1: NULL pointer")
         said = str(shown["blocks"])
         order = [
             said.index(w)

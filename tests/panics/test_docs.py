@@ -12,7 +12,7 @@ import pytest
 from commands.changes.desk import ChangeDesk
 from commands.changes.slack import register as register_changes
 from commands.panics.filters import KEYS, parse_filters
-from commands.panics.manual import FILTER_HELP
+from commands.panics.manual import FILTER_HELP, GROUPS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "commands.md").read_text()
@@ -54,6 +54,18 @@ def test_every_verb_has_its_section_usage_and_examples(verb: str) -> None:
     assert f"`/panic {VERBS[verb]}`" in SECTIONS[verb]
     assert re.search(rf"^    /panic {verb}\b", SECTIONS[verb], flags=re.MULTILINE)
     assert re.search(r"\((viewer|responder|admin|everybody)\b", SECTIONS[verb])
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_usages_look_alike(verb: str) -> None:
+    """Without the command, which `/panic help` puts before each: it may have another name in a workspace."""
+    assert re.match(rf"{verb}(?![\w/])", VERBS[verb])
+    assert verb in {name for _title, names in GROUPS for name in names}, "no group of `/panic help` has it"
+
+
+def test_help_names_no_verb_that_does_not_exist() -> None:
+    names = [name for _title, names in GROUPS for name in names]
+    assert sorted(names) == sorted(VERBS)
 
 
 def test_nothing_is_described_that_does_not_exist() -> None:

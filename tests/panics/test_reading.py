@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from bot.demo.workspace import check_view
 from commands.access import Role
-from commands.panics.blocks import _cut
+from commands.fitting import cut as _cut
 from commands.panics.manual import grouped
 from storage import (
     Artefact,
@@ -178,8 +179,108 @@ async def test_show_holds_everything_and_stays_within_slacks_limits(
         "`P-1-evidence.tar.gz`", "*reclassify* of P-1", "entry 149",
     ):  # fmt: skip
         assert piece in answer.seen, piece
-    assert "earlier not shown" in answer.seen
     assert "entry 0 " not in answer.seen
+    shown = answer.seen.count("entry ")
+    assert f"*Timeline ({151 - shown}–150 of 150)*" in answer.seen
+    assert f"◀ {150 - shown} earlier" in answer.seen
+
+
+async def test_show_of_an_incident_turns_through_its_whole_timeline(
+    desk: Any, panic: Callable[..., Panic], store: Callable[..., None], now: datetime
+) -> None:
+    rich_panic(panic, store, now)
+    store(Incident(signature_key="k", title="other", channel="C0INCIDENTS"))
+    store(
+        *(panic(f"db-{n}", incident_id=1, days=n) for n in range(14)),
+        *(
+            TimelineEntry(incident_id=1, at=now, verb="note", text=f"entry {n} is short")
+            for n in range(150, 400)
+        ),
+        TimelineEntry(incident_id=2, at=now, verb="note", text="of another incident"),
+    )
+    answer = await desk.type("show I-1")
+    for piece in (
+        "*I-1 · t*", ":rotating_light: critical", ":white_check_mark: resolved", "assigned to <@U0KERNEL>",
+        "cause: bad DIMM", "fixed by: OPS-1182", "*15 panics on 15 hosts*", "and 5 older", "P-15 · ",
+        "<https://jira.example/browse/OPS-1182|OPS-1182>", "`panicroom show P-15 --json`", "entry 399 ",
+    ):  # fmt: skip
+        assert piece in answer.seen, piece
+    assert answer.seen.index("db-13") < answer.seen.index("db-4")
+    seen = [answer.seen]
+    while any("earlier" in label for label in answer.buttons):
+        answer = await desk.click(answer.button("earlier"))
+        assert answer.replaced
+        assert "*I-1*" in answer.seen
+        assert "Newest ▶" in answer.buttons
+        seen.append(answer.seen)
+    numbers = [int(n) for page in reversed(seen) for n in re.findall(r"entry (\d+) ", page)]
+    assert numbers == list(range(400)), "each entry once, in order"
+    assert len(seen) > 3
+    assert "of 400)" in seen[0]
+    assert "another incident" not in "".join(seen)
+    newest = await desk.click(answer.button("Newest"))
+    assert "entry 399 " in newest.seen
+    assert "there is no incident I-9" in (await desk.type("show I-9")).text
+
+
+@pytest.mark.parametrize(
+    "value", ["", "[]", "{}", '{"i":0,"b":1}', '{"i":1}', '{"i":1,"b":"x"}', '{"i":1e99,"b":1}']
+)
+async def test_an_old_button_below_a_timeline_says_so(desk: Any, value: str) -> None:
+    old = await desk.click({"action_id": "panics.timeline:earlier", "value": value})
+    assert "older version" in old.text
+    assert "For example: `/panic show I-7`" in old.text
+
+
+async def test_an_empty_incident_can_be_shown(desk: Any, store: Callable[..., None]) -> None:
+    store(Incident(signature_key="k", title="<!here>", channel="C0INCIDENTS", state=IncidentState.MERGED))
+    seen = (await desk.type("show I-1")).seen
+    assert "Nothing stands in the timeline yet." in seen
+    assert "<!here" not in seen
+
+
+async def test_similar_panics_are_links_to_their_threads_where_those_are_known(
+    desk: Any, panic: Callable[..., Panic], store: Callable[..., None]
+) -> None:
+    store(*(Incident(signature_key="k", title="t", channel="C0INCIDENTS") for _ in range(2)))
+    address = "https://slack.example/archives/C0INCIDENTS/p1?thread_ts=1.2&cid=C0"
+    store(
+        SlackMessage(key="incident:1", incident_id=1, channel="C0INCIDENTS", ts="1.2", permalink=address),
+        SlackMessage(key="incident:2", incident_id=2, channel="C0INCIDENTS"),
+        panic("web-1", days=-3, incident_id=1),
+        panic("web-2", days=-2, incident_id=2),
+        panic("web-3", days=-1),
+        panic("web-4"),
+    )
+    seen = (await desk.type("show P-4")).seen
+    assert f"similar: P-3, P-2, <{address.replace('&', '&amp;')}|P-1>" in seen
+
+
+async def test_an_imported_panic_without_a_thread_is_listed_shown_and_counted(
+    desk: Any, panic: Callable[..., Panic], store: Callable[..., None]
+) -> None:
+    store(panic("web-1", days=-400, incident_id=None), panic("web-1"))
+    listed = (await desk.type("list state:none")).seen
+    assert "*2 panics*" in listed
+    assert listed.count("no thread") == 2
+    shown = await desk.type("show P-1")
+    assert "no thread: imported, or come in a moment ago" in shown.seen
+    assert "first panic on this host · first of 2 with this signature" in shown.seen
+    assert "similar: P-2" in shown.seen
+    assert "first panic on this host in 30 d, 2nd in all" in (await desk.type("show P-2")).seen
+    await desk.home("U0VIEWER")
+    assert "2 panics known, 1 in the last 7 d" in visible(await published(desk, "U0VIEWER"))
+
+
+async def test_the_fallback_text_of_an_answer_mentions_nobody(
+    desk: Any, panic: Callable[..., Panic], store: Callable[..., None]
+) -> None:
+    store(
+        Incident(signature_key="k", title="<!channel> died", channel="C0INCIDENTS"),
+        panic("<!here>", title="<!channel> died", incident_id=1),
+    )
+    for line in ("show P-1", "show I-1", "list"):
+        assert "<!" not in (await desk.type(line)).text, line
 
 
 async def test_show_keeps_the_head_of_a_long_crash_and_its_end(
@@ -251,9 +352,7 @@ async def test_help_lists_every_verb_once_and_marks_what_is_beyond_the_role(desk
         help="looks there",
         example="/panic triage P-41",
     )
-    desk.router.verb(
-        "zap", nothing, role=Role.ADMIN, usage="/panic zap", help="zaps it", example="/panic zap"
-    )
+    desk.router.verb("zap", nothing, role=Role.ADMIN, usage="zap", help="zaps it", example="/panic zap")
     answer = await desk.type("help")
     for verb in desk.router.verbs.values():
         assert answer.seen.count(verb.help) == 1
@@ -263,6 +362,13 @@ async def test_help_lists_every_verb_once_and_marks_what_is_beyond_the_role(desk
     assert sorted(names) == sorted(desk.router.verbs)
     assert names[0] == "triage"
     assert names[-1] == "whoami"
+
+
+async def test_help_knows_the_command_of_the_workspace(desk: Any) -> None:
+    desk.router.command = "/crash"
+    assert "For example: `/crash help list`" in (await desk.type("help help")).seen
+    assert "/panic" not in (await desk.type("help")).seen
+    assert "/panic" not in (await desk.type("help show")).seen
 
 
 async def test_help_for_one_verb(desk: Any) -> None:
@@ -335,12 +441,59 @@ async def test_home_shows_what_is_open_mine_and_needs_somebody(
     assert "<!channel>" not in seen
     assert ":rotating_light: critical · 2 panics · open for 2 h · <@U0ONCALL> · runbook not done" in seen
     assert "the newest 8 of 13" in seen
+    assert "*Open incidents* (the newest 8 of 13;" in seen
+    assert "*Mine* (1)" in seen
     assert "1 report is held back" in seen
     assert "R-1 from `strange-1`" in seen
+    assert "`/panic quarantine accept R-1`" in seen
     assert "OPS-9 on P-1: no answer; next try" in seen
     assert "`web-*` until" in seen
     assert "gone-" not in seen
     assert "old" not in seen.split("Mine")[0].splitlines()
+
+
+async def test_home_shows_reports_that_could_not_be_read_and_counts_what_is_beyond(
+    desk: Any, panic: Callable[..., Panic], store: Callable[..., None], now: datetime
+) -> None:
+    store(
+        *(Incident(signature_key=f"k{i}", title=HOSTILE[:400], channel="C0INCIDENTS", assignee="U0ONCALL")
+          for i in range(10)),
+        *(
+            Report(external_id=f"p{i}", host=HOSTILE[:200], state=ReportState.PARKED, received_at=now,
+                   error="KeyError: 'x'\n" + HOSTILE)
+            for i in range(11)
+        ),
+        *(Report(external_id=f"q{i}", host=HOSTILE[:200], state=ReportState.QUARANTINED, received_at=now)
+          for i in range(9)),
+        panic("web-1"),
+    )  # fmt: skip
+    store(
+        *(
+            ChangeLink(panic_id=1, key=f"OPS-{i}", linked_by="U0ONCALL", error=HOSTILE, attempts=3, next_at=now)
+            for i in range(1, 11)
+        ),
+        *(Silence(pattern="web-*", created_by="U0ADMIN", until=now + timedelta(hours=1), reason=HOSTILE)
+          for _ in range(9)),
+    )  # fmt: skip
+    await desk.home("U0ONCALL")
+    view = await published(desk, "U0ONCALL")
+    assert check_view(view) == []
+    assert len(view["blocks"]) < 100
+    seen = visible(view)
+    assert "*Mine* (the newest 8 of 10)" in seen
+    assert ":warning: 11 reports could not be read" in seen
+    assert "R-1 from `<" not in seen
+    assert ": KeyError: 'x'" in seen
+    assert (
+        "and 3 more\nNothing is lost. Once it is mended, an admin can try again: `/panic quarantine accept R-1`"
+        in seen
+    )
+    assert "9 reports are held back" in seen
+    assert "and 2 more" in seen.split("Change tickets")[1]
+    assert "<!channel" not in seen
+    for block in view["blocks"]:
+        text = block.get("text", {}).get("text", "")
+        assert text.count("<") == text.count(">"), "a section that is full ends at a line, not in a date"
 
 
 async def published(desk: Any, user: str) -> dict[str, Any]:

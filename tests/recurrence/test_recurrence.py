@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 from sqlmodel import Session, SQLModel
 
-from storage import Database, Incident, Panic
+from storage import Database, Incident, Panic, SlackMessage
+from storage.queries import threads_of
 from storage.recurrence import Recurrence, kernel_order, ordinal, recurrence, recurrence_line
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -69,6 +70,40 @@ def test_the_line_of_the_design_sketch(db: Database) -> None:
         "3rd panic on this host in 30 d · 12th with this signature, all on 6.1.0-31-amd64, none on 6.1.0-30-amd64"
         " · similar: P-12, P-11, P-10"
     )
+
+
+def test_the_similar_ones_can_be_left_out_of_the_line(db: Database) -> None:
+    rows = [panic("web-1", days=-1), panic("web-2")]
+    store(db, *rows)
+    facts = facts_of(db, rows[1])
+    assert recurrence_line(facts) == f"{recurrence_line(facts, similar=False)} · similar: P-1"
+
+
+def test_imported_panics_have_no_incident_and_count(db: Database) -> None:
+    incident = Incident(signature_key=NVME, title="t", channel="C0")
+    store(db, incident)
+    rows = [panic(days=-500), panic("web-2", days=-500), panic(incident_id=incident.id)]
+    store(db, *rows)
+    assert facts_of(db, rows[0]).previous_incident is None
+    assert line_of(db, rows[0]).startswith("first panic on this host · first of 3 with this signature")
+    assert line_of(db, rows[2]).startswith(
+        "first panic on this host in 30 d, 2nd in all · 3rd with this signature"
+    )
+    assert facts_of(db, rows[2]).similar == (2, 1)
+
+
+def test_threads_are_known_of_those_that_stand_in_slack(db: Database) -> None:
+    incidents = [Incident(signature_key=NVME, title="t", channel="C0") for _ in range(2)]
+    store(db, *incidents)
+    store(
+        db,
+        *(panic(incident_id=i) for i in (1, 1, 2, None)),
+        SlackMessage(key="incident:1", channel="C0", ts="1.2", permalink="https://slack.example/p1"),
+        SlackMessage(key="incident:2", channel="C0"),
+    )
+    known = db.read_now(lambda s: threads_of(s, [1, 2, 3, 4, 99]))
+    assert known == {1: "https://slack.example/p1", 2: "https://slack.example/p1"}
+    assert db.read_now(lambda s: threads_of(s, [])) == {}
 
 
 def test_a_kernel_without_any_panic_is_not_said_to_be_free_of_it(db: Database) -> None:
