@@ -12,6 +12,7 @@ from slack_sdk.signature import SignatureVerifier
 
 from bot.http import database_check, make_http
 from bot.metrics import Metrics
+from bot.schedule import Housekeeping
 from bot.settings import Settings
 from bot.slack_app import make_bolt
 from bot.slack_front import FrontDesk
@@ -94,13 +95,12 @@ class Bot:
         jira = settings.changes.jira
         self.tracker = JiraTracker(jira) if jira is not None else None
         self.changes = ChangeDesk(self.context, self.tracker, settings.changes)
+        self.store = LocalStore(settings.store.dir)
         self.ssh = SshClient(settings.ssh)
         self.visits = Visits(self.context, self.ssh)
         self.workflows = Workflows(settings.database.url)
         self.triage = TriageDesk(self.context, self.visits, settings.triage)
-        self.evidence = EvidenceDesk(
-            self.context, self.visits, LocalStore(settings.store.dir), settings.evidence
-        )
+        self.evidence = EvidenceDesk(self.context, self.visits, self.store, settings.evidence)
         register_incident(self.router, IncidentDesk(self.context, settings.incident, settings.routing))
         register_intake(self.router, self.intake)
         register_triage(self.router, self.triage)
@@ -136,7 +136,10 @@ class Bot:
 
     async def start(self) -> None:
         """Opens the port last: who is answered is served."""
-        self.settings.store.dir.mkdir(parents=True, exist_ok=True)
+        self.settings.store.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        left = await asyncio.to_thread(self.store.clear_unfinished)
+        if left:
+            log.info("store.unfinished_removed", files=left)
         await self.slack.start()
         self.reports.start()
         self.requests.start()
@@ -150,6 +153,7 @@ class Bot:
         self._run(self.intake.run)
         self._run(self.watch.run)
         self._run(self._keep_greeting)
+        self._run(Housekeeping(self.db, clock=utc_now).run)
         if self.socket is not None:
             await self.socket.start()
         await self._open_port()
@@ -291,7 +295,8 @@ async def _guard(forever: Callable[[], Awaitable[None]]) -> None:
 
 
 async def serve(settings: Settings, *, ready: Callable[[str], None] = lambda _address: None) -> None:
-    """Runs until SIGINT or SIGTERM."""
+    """Runs until SIGINT or SIGTERM. Raises OSError at once when the port cannot be had."""
+    await _try_port(settings.server.listen, settings.server.port)
     await asyncio.to_thread(upgrade, settings.database.url)
     bot = Bot(settings)
     stopping = asyncio.Event()
@@ -304,6 +309,14 @@ async def serve(settings: Settings, *, ready: Callable[[str], None] = lambda _ad
         await stopping.wait()
     finally:
         await bot.stop()
+
+
+async def _try_port(listen: str, port: int) -> None:
+    """Before anything is touched: a second bot must not take up the first one's work until it finds the port taken."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, listen, port, start_serving=False)
+    server.close()
+    await server.wait_closed()
 
 
 def run(settings: Settings) -> None:
