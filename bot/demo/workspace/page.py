@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 from pydantic import ValidationError
 
 from bot.demo.workspace.acts import Acts
-from bot.demo.workspace.directory import TEAM_DOMAIN, TEAM_ID
+from bot.demo.workspace.directory import TEAM_DOMAIN, TEAM_ID, Channel
 from bot.demo.workspace.errors import ActError, ApiError
 from bot.demo.workspace.faults import Fault
 from bot.demo.workspace.feed import EVERYBODY
@@ -108,7 +108,7 @@ class PageApi:
             team={"id": TEAM_ID, "name": "Panicroom demo", "domain": TEAM_DOMAIN},
             me=me,
             users=[user.api() for user in directory.users.values()],
-            channels=[channel.api(viewer=me) for channel in directory.visible_to(me)],
+            channels=[channel.api(viewer=me) for channel in self._listed(me)],
             usergroups=[group.api(include_users=True) for group in directory.usergroups.values()],
             commands=[command.model_dump() for command in app.commands],
             shortcuts=[shortcut.model_dump() for shortcut in app.shortcuts],
@@ -227,6 +227,17 @@ class PageApi:
         if "request_url" in body:
             self._workspace.request_url = body["request_url"]
         return faults.armed()
+
+    def _listed(self, me: str) -> list[Channel]:
+        """The channels of the sidebar. The direct message with the app, which an opened home also makes, is among
+        them from its first message on, as in Slack."""
+        messages, directory = self._workspace.messages, self._workspace.directory
+        directory.direct_message(me)
+        return [
+            channel
+            for channel in directory.visible_to(me)
+            if not channel.is_im or messages.log(channel.id).top or any(messages.ephemerals(channel.id, me))
+        ]
 
     def _me(self, request: web.Request) -> str:
         user = request.query.get("user", "U0ONCALL")

@@ -1,21 +1,23 @@
 // The middle of the page: a channel with its messages and its composer.
 import { api } from "./api.js";
 import { Composer } from "./composer.js";
-import { announce, fill, h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { plainText } from "./inline.js";
 import { dayDivider, MessageList } from "./messagelist.js";
-import { author } from "./people.js";
 import { store } from "./store.js";
 import { attempt } from "./toasts.js";
 
 export class ChannelView {
   constructor(root, { openThread, openSidebar }) {
     Object.assign(this, { root, openThread, openSidebar, channel: "" });
-    store.watch(["channel"], ({ channel, message, type }) => {
+    store.watch(["channel"], ({ channel }) => {
       if (channel !== this.channel || store.place.view !== "channel") return;
       this.draw();
-      if (type === "message" && message.user !== store.me) this.arrived(message);
+    });
+    store.watch(["posted"], ({ channel, message }) => {
+      const here = channel === this.channel && store.place.view === "channel" && store.isTop(message);
+      if (here && message.user !== store.me && !this.list.atBottom) this.pill.hidden = false;
     });
   }
 
@@ -34,8 +36,9 @@ export class ChannelView {
       { channel, inThread: false, openThread: this.openThread },
       {
         label: `Messages in ${name}`,
-        onBottom: (atBottom) => {
+        onMove: (atBottom) => {
           if (atBottom) this.pill.hidden = true;
+          this.drawNews();
         },
       },
     );
@@ -44,6 +47,12 @@ export class ChannelView {
       { type: "button", class: "new-pill", hidden: true, onclick: () => this.list.toBottom() },
       "New messages ↓",
     );
+    this.newsPill = h("button", {
+      type: "button",
+      class: "new-pill news-pill",
+      hidden: true,
+      onclick: () => this.openNews(),
+    });
     this.more = h(
       "button",
       { type: "button", class: "link-button older", hidden: true, onclick: () => this.loadOlder() },
@@ -54,7 +63,7 @@ export class ChannelView {
     fill(
       this.root,
       this.header(room, name),
-      h("div", { class: "list-frame" }, this.list.node, this.pill),
+      h("div", { class: "list-frame" }, this.list.node, h("div", { class: "pills" }, this.newsPill, this.pill)),
       this.composer.node,
     );
     this.draw();
@@ -105,6 +114,7 @@ export class ChannelView {
     let marked = false;
     this.more.hidden = !store.older.get(this.channel);
     this.list.draw(store.channelMessages(this.channel), {
+      news: (message) => store.newReplies(this.channel, message.ts),
       between: (message, index, previous) => {
         const day = dayDivider(message, previous);
         const fresh = !marked && this.since && message.ts >= this.since;
@@ -125,11 +135,23 @@ export class ChannelView {
           )
         : null,
     });
+    this.drawNews();
   }
 
-  arrived(message) {
-    if (!store.isTop(message)) return;
-    if (!this.list.atBottom) this.pill.hidden = false;
-    announce(`${author(message).name}: ${(message.text ?? "new message").slice(0, 160)}`);
+  /** Threads of this channel with unseen replies whose head is out of sight. */
+  newsOutOfSight() {
+    return store.threadsWithNews().filter(({ channel, ts }) => channel === this.channel && !this.list.inView(ts));
+  }
+
+  drawNews() {
+    const count = this.newsOutOfSight().length;
+    this.newsPill.hidden = count === 0;
+    fill(this.newsPill, count === 1 ? "1 thread has new replies" : `${count} threads have new replies`);
+  }
+
+  openNews() {
+    const [latest] = this.newsOutOfSight();
+    this.list.reveal(latest.ts);
+    this.openThread(latest.ts);
   }
 }

@@ -3,6 +3,7 @@ import { api } from "./api.js";
 import { fill, h } from "./dom.js";
 import { FaultsForm } from "./faults.js";
 import { icon } from "./icons.js";
+import { PanicWatch } from "./panics.js";
 import { store } from "./store.js";
 import { attempt, toast } from "./toasts.js";
 
@@ -12,6 +13,7 @@ export class Demo {
   constructor(strip, drawer) {
     Object.assign(this, { strip, drawer, tab: "hosts", busy: new Set() });
     this.faults = new FaultsForm();
+    this.panics = new PanicWatch();
     this.strip.append(
       h("span", { class: "demo-tag" }, "DEMO"),
       h("span", { class: "demo-title" }, "Replayed hosts"),
@@ -198,9 +200,8 @@ export class Demo {
     const answer = await attempt(() => api.panic(host ? { host } : {}));
     this.busy.delete(host);
     this.draw();
-    if (answer)
-      toast(
-        `${answer.host?.name ?? answer.host ?? (host || "A host")} panics now. Its report comes when it is up again.`,
-      );
+    if (!answer) return;
+    this.panics.expect(answer.host);
+    toast(`${answer.host} panics now. Its report comes when it is up again.`);
   }
 }

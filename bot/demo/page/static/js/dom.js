@@ -68,9 +68,10 @@ export function keepFocus(root, work) {
   }
 }
 
-/** Says a sentence to screen readers. */
+const SAID = 5000;
+/** Says a sentence to screen readers. It is gone from the page soon after, so that nobody comes upon it again. */
 export function announce(text) {
-  const region = document.getElementById("announcer");
-  region.textContent = "";
-  region.append(document.createTextNode(text));
+  const line = h("div", {}, text);
+  document.getElementById("announcer").append(line);
+  setTimeout(() => line.remove(), SAID);
 }

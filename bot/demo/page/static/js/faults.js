@@ -174,9 +174,18 @@ function number(label, initial, least, most) {
     value: String(initial),
     min: least,
     max: most,
+    step: 1,
+    onchange: () => settle(),
   });
+  // What is armed is what the field shows: a number out of range becomes the nearest one in it, and nothing becomes the first.
+  const settle = () => {
+    const typed = control.value.trim() === "" ? initial : Math.round(Number(control.value));
+    const settled = Math.min(most, Math.max(least, Number.isFinite(typed) ? typed : initial));
+    control.value = String(settled);
+    return settled;
+  };
   return {
     node: h("div", { class: "fault-field" }, h("label", { for: id }, label), control),
-    value: () => Math.min(most, Math.max(least, Number(control.value) || 0)),
+    value: settle,
   };
 }

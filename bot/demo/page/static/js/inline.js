@@ -13,6 +13,14 @@ export function mrkdwn(text, options) {
   return renderInline(parseMrkdwn(text, options));
 }
 
+/** A mrkdwn text as it is read out: the words that are shown, in one line, emoji by their names. */
+export function spoken(text) {
+  const shown = h("div", {}, mrkdwn(text ?? ""));
+  for (const picture of shown.querySelectorAll("svg")) picture.replaceWith(picture.getAttribute("aria-label") ?? "");
+  for (const edge of shown.querySelectorAll("br, pre, blockquote")) edge.before(" ");
+  return shown.textContent.replace(/\s+/g, " ").trim();
+}
+
 /** A text object of Block Kit ({type: mrkdwn | plain_text, text, emoji?, verbatim?}) as nodes. */
 export function textObject(object) {
   if (!object) return [];

@@ -4,6 +4,7 @@ import { ChannelView } from "./channel.js";
 import { refreshAgo } from "./dates.js";
 import { Demo } from "./demo.js";
 import { fill, h } from "./dom.js";
+import { heraldMessages } from "./herald.js";
 import { HomeView } from "./home.js";
 import { Modals } from "./modal.js";
 import { parsePermalink } from "./permalinks.js";
@@ -13,7 +14,7 @@ import { Feed } from "./socket.js";
 import { store } from "./store.js";
 import { applyTheme } from "./theme.js";
 import { ThreadView } from "./thread.js";
-import { attempt, toast } from "./toasts.js";
+import { attempt, makeRoomForToasts, toast } from "./toasts.js";
 
 const FIRST_USER = "U0ONCALL";
 const USER_KEY = "panicroom-user";
@@ -29,7 +30,7 @@ const demo = new Demo(byId("demo-strip"), byId("demo-drawer"));
 const channel = new ChannelView(byId("main"), { openThread, openSidebar });
 const home = new HomeView(byId("main"), { openSidebar });
 const thread = new ThreadView(byId("thread"), { onClose: () => {} });
-new Sidebar(byId("sidebar"), { actAs, close: closeSidebar });
+new Sidebar(byId("sidebar"), { actAs, close: closeSidebar, openThread: visit });
 const feed = new Feed({ onEvent: take, onState: connection });
 let wasConnected = false;
 
@@ -148,6 +149,13 @@ async function follow({ channel: id, ts, threadTs }) {
   else if (ts && store.message(id, ts)?.reply_count) await thread.open(id, ts);
 }
 
+/** Goes to a thread from wherever the reader is. */
+async function visit(id, ts) {
+  if (store.place.view !== "channel" || store.place.channel !== id) store.go({ view: "channel", channel: id });
+  await channel.show(id, ts);
+  await thread.open(id, ts);
+}
+
 document.addEventListener("click", (event) => {
   const room = event.target.closest?.("[data-open-channel]");
   if (room) store.go({ view: "channel", channel: room.dataset.openChannel });
@@ -161,7 +169,9 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible" && store.place.view === "channel") store.markRead(store.place.channel);
+  if (document.visibilityState !== "visible") return;
+  if (store.place.view === "channel") store.markRead(store.place.channel);
+  if (store.thread) store.readThread(store.thread.channel, store.thread.ts);
 });
 
 /** What the address of the page asks for: /?channel=C…&message=…&thread_ts=…, where a permalink leads. */
@@ -173,6 +183,8 @@ function asked() {
 
 async function start() {
   applyTheme();
+  makeRoomForToasts();
+  heraldMessages();
   store.watch(["place"], showPlace);
   store.watch(["sidebar"], title);
   const user = sessionStorage.getItem(USER_KEY) ?? FIRST_USER;

@@ -7,8 +7,8 @@ const GROUP_SECONDS = 300;
 const NEAR_BOTTOM = 60;
 
 export class MessageList {
-  /** `place` as messageRow takes it; `onBottom(atBottom)` tells whether the newest message is in view. */
-  constructor(place, { label, onBottom }) {
+  /** `place` as messageRow takes it; `onMove(atBottom)` tells that other messages are in view now. */
+  constructor(place, { label, onMove }) {
     this.place = place;
     this.rows = new Map();
     this.atBottom = true;
@@ -20,9 +20,12 @@ export class MessageList {
     );
     this.node.addEventListener("scroll", () => {
       this.atBottom = this.node.scrollHeight - this.node.scrollTop - this.node.clientHeight < NEAR_BOTTOM;
-      onBottom?.(this.atBottom);
+      onMove?.(this.atBottom);
     });
-    this.sizes = new ResizeObserver(() => this.atBottom && this.toBottom());
+    this.sizes = new ResizeObserver(() => {
+      if (this.atBottom) this.toBottom();
+      onMove?.(this.atBottom);
+    });
     this.sizes.observe(this.inner);
     this.sizes.observe(this.node);
   }
@@ -44,8 +47,18 @@ export class MessageList {
     return true;
   }
 
-  /** Shows `messages`. `between(message, index, previous)` may give a node to put before a message. */
-  draw(messages, { between, empty } = {}) {
+  /** Whether any of a message is in view. */
+  inView(ts) {
+    const row = this.rows.get(ts)?.node.getBoundingClientRect();
+    const frame = this.node.getBoundingClientRect();
+    return Boolean(row) && row.bottom > frame.top && row.top < frame.bottom;
+  }
+
+  /**
+   * Shows `messages`. `between(message, index, previous)` may give a node to put before a message; `news(message)` is how many
+   * replies of its thread the reader has not seen.
+   */
+  draw(messages, { between, empty, news = () => 0 } = {}) {
     const old = this.rows;
     this.rows = new Map();
     const wanted = [];
@@ -55,8 +68,11 @@ export class MessageList {
       if (separator) wanted.push(separator);
       const grouped = !separator && follows(previous, message, this.place.inThread);
       const kept = old.get(message.ts);
-      const same = kept && kept.message === message && kept.grouped === grouped;
-      const row = same ? kept : { message, grouped, node: messageRow(message, { ...this.place, grouped }) };
+      const fresh = news(message);
+      const same = kept && kept.message === message && kept.grouped === grouped && kept.fresh === fresh;
+      const row = same
+        ? kept
+        : { message, grouped, fresh, node: messageRow(message, { ...this.place, grouped, fresh }) };
       if (kept && !same) this.keepFiles(kept, row);
       this.rows.set(message.ts, row);
       wanted.push(row.node);

@@ -14,7 +14,7 @@ import { store } from "./store.js";
 import { messageSurface, named } from "./surfaces.js";
 import { attempt, toast } from "./toasts.js";
 
-/** A row. `place`: {channel, inThread, grouped (no avatar and name: it follows its author's last), openThread(ts)}. */
+/** A row. `place`: {channel, inThread, grouped (no avatar and name: it follows its author's last), fresh (unseen replies), openThread(ts)}. */
 export function messageRow(message, place) {
   const { channel, inThread, grouped } = place;
   const who = author(message);
@@ -124,7 +124,7 @@ function dismiss(message, channel) {
   );
 }
 
-function threadBar(message, { openThread }) {
+function threadBar(message, { openThread, fresh }) {
   if (!message.reply_count) return null;
   const count = message.reply_count === 1 ? "1 reply" : `${message.reply_count} replies`;
   const last = Number(message.latest_reply);
@@ -139,6 +139,7 @@ function threadBar(message, { openThread }) {
         .map((id) => avatar(id, store.users.get(id)?.name ?? id, "avatar avatar-small")),
     ),
     h("span", { class: "thread-bar-count" }, count),
+    fresh ? h("span", { class: "thread-bar-new" }, `${fresh} new`) : null,
     h(
       "span",
       { class: "thread-bar-last" },

@@ -1,6 +1,7 @@
 // The left column: workspace, who is at the keyboard, channels, the app.
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
+import { spoken } from "./inline.js";
 import { avatar } from "./people.js";
 import { openMenu } from "./popover.js";
 import { store } from "./store.js";
@@ -13,8 +14,8 @@ const THEMES = [
 ];
 
 export class Sidebar {
-  constructor(root, { actAs, close }) {
-    Object.assign(this, { root, actAs, close });
+  constructor(root, { actAs, close, openThread }) {
+    Object.assign(this, { root, actAs, close, openThread });
     store.watch(["sidebar", "place", "bot"], () => this.draw());
   }
 
@@ -33,6 +34,7 @@ export class Sidebar {
       h(
         "div",
         { class: "sidebar-scroll" },
+        this.threads(),
         h("h2", { class: "sidebar-title" }, "Channels"),
         h(
           "ul",
@@ -50,6 +52,41 @@ export class Sidebar {
     );
     if (key)
       [...this.root.querySelectorAll("[data-sidebar-key]")].find((node) => node.dataset.sidebarKey === key)?.focus();
+  }
+
+  /** The threads with replies that the reader has not seen, as a menu. */
+  threads() {
+    const unread = store.threadsWithNews();
+    const state = unread.length ? `, ${unread.length} with new replies` : ", nothing new";
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: `sidebar-item sidebar-threads${unread.length ? " unread" : ""}`,
+        "aria-label": `Threads${state}`,
+        "aria-haspopup": "menu",
+        "aria-expanded": "false",
+        dataset: { sidebarKey: "threads" },
+        onclick: () => openMenu(button, this.threadItems(unread), { label: "Threads", align: "start" }),
+      },
+      icon("threads"),
+      h("span", { class: "sidebar-name" }, "Threads"),
+      unread.length ? h("span", { class: "dot" }) : null,
+    );
+    return button;
+  }
+
+  threadItems(unread) {
+    if (!unread.length) return [{ label: "No thread has new replies", onSelect: () => {} }];
+    const items = unread.map(({ channel, ts, replies }) => ({
+      label: spoken(store.message(channel, ts)?.text) || "An older thread",
+      detail: `#${store.channelName(channel)} · ${replies.length} new`,
+      onSelect: () => {
+        this.close();
+        this.openThread(channel, ts);
+      },
+    }));
+    return [...items, { separator: true }, { label: "Mark all as read", onSelect: () => store.readAllThreads() }];
   }
 
   room(channel) {

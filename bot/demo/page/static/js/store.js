@@ -35,11 +35,12 @@ class Store extends EventTarget {
     this.threads = new Map();
     this.whispers = new Map();
     this.unread = new Map();
+    this.news = new Map();
     this.drafts = new Map();
     this.older = new Map();
   }
 
-  /** Tells the views that `topic` changed: sidebar, channel, thread, home, hosts, bot, place. */
+  /** Tells the views that `topic` changed: sidebar, channel, thread, home, hosts, bot, place, posted. */
   tell(topic, detail = {}) {
     this.dispatchEvent(new CustomEvent(topic, { detail }));
   }
@@ -158,7 +159,11 @@ class Store extends EventTarget {
   takeMessage(type, channel, message) {
     for (const meanwhile of this.loading) meanwhile.push([type, channel, message]);
     this.put(type, channel, message);
-    if (type === "message") this.countUnread(channel, message);
+    if (type === "message_deleted") this.dropNews(channel, message);
+    if (type !== "message") return;
+    this.countUnread(channel, message);
+    this.countNews(channel, message);
+    this.tell("posted", { channel, message });
   }
 
   put(type, channel, message) {
@@ -187,6 +192,54 @@ class Store extends EventTarget {
     const count = this.unread.get(channel) ?? { messages: 0, mentions: 0, since: message.ts };
     this.unread.set(channel, { ...count, messages: count.messages + 1, mentions: count.mentions + (mentions ? 1 : 0) });
     this.tell("sidebar");
+  }
+
+  /** A reply of somebody else is news until its thread is opened. */
+  countNews(channel, message) {
+    const ts = message.thread_ts;
+    if (!ts || ts === message.ts || message.user === this.me) return;
+    const open = this.thread?.channel === channel && this.thread.ts === ts;
+    if (open && document.visibilityState === "visible") return;
+    const key = `${channel}/${ts}`;
+    const replies = this.news.get(key)?.replies ?? [];
+    this.news.set(key, { channel, ts, replies: [...replies, message.ts] });
+    this.tellNews(channel);
+  }
+
+  dropNews(channel, message) {
+    const key = `${channel}/${message.thread_ts ?? message.ts}`;
+    const news = this.news.get(key);
+    if (!news) return;
+    const replies = news.ts === message.ts ? [] : news.replies.filter((ts) => ts !== message.ts);
+    if (replies.length) this.news.set(key, { ...news, replies });
+    else this.news.delete(key);
+    this.tellNews(channel);
+  }
+
+  tellNews(channel) {
+    this.tell("channel", { channel });
+    this.tell("sidebar");
+  }
+
+  /** How many replies of a thread this user has not seen. */
+  newReplies(channel, ts) {
+    return this.news.get(`${channel}/${ts}`)?.replies.length ?? 0;
+  }
+
+  /** Threads with replies that this user has not seen, {channel, ts, replies}, the latest first. */
+  threadsWithNews() {
+    return [...this.news.values()].sort((a, b) => (a.replies.at(-1) < b.replies.at(-1) ? 1 : -1));
+  }
+
+  /** The user sees this thread now. */
+  readThread(channel, ts) {
+    if (this.news.delete(`${channel}/${ts}`)) this.tellNews(channel);
+  }
+
+  readAllThreads() {
+    const channels = new Set(this.threadsWithNews().map(({ channel }) => channel));
+    this.news.clear();
+    for (const channel of channels) this.tellNews(channel);
   }
 
   /** Whether a message calls this user: by name, by group, or everybody. */

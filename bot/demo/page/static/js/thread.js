@@ -1,10 +1,9 @@
 // The thread pane: a parent, its replies, a composer of its own.
 import { api } from "./api.js";
 import { Composer } from "./composer.js";
-import { announce, fill, h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { MessageList } from "./messagelist.js";
-import { author } from "./people.js";
 import { store } from "./store.js";
 import { attempt } from "./toasts.js";
 
@@ -14,11 +13,9 @@ export class ThreadView {
     root.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !event.defaultPrevented) this.close();
     });
-    store.watch(["thread"], ({ channel, ts, message, type }) => {
+    store.watch(["thread"], ({ channel, ts }) => {
       if (!store.thread || channel !== store.thread.channel || (ts && ts !== store.thread.ts)) return;
       this.draw();
-      if (type === "message" && message.user !== store.me)
-        announce(`In the thread, ${author(message).name}: ${(message.text ?? "").slice(0, 160)}`);
     });
   }
 
@@ -28,6 +25,7 @@ export class ThreadView {
     if (!same) {
       this.opener = document.activeElement;
       store.thread = { channel, ts };
+      store.readThread(channel, ts);
       this.build();
     }
     if (compose) this.composer.focus();
