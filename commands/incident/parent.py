@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from sqlmodel import Session, col, func, select
@@ -216,7 +217,7 @@ def _down_line(panic: Panic) -> str:
         parts.append(f"down since {date(panic.down_since, '{time_secs}')}")
     if panic.back_at is not None:
         parts.append(f"back at {date(panic.back_at, '{time_secs}')}")
-        if panic.down_since is not None and panic.back_at >= panic.down_since:
+        if panic.down_since is not None and panic.back_at - panic.down_since >= timedelta(seconds=1):
             parts.append(f"down {span(panic.back_at - panic.down_since)}")
     else:
         parts.append("not known to be back")

@@ -12,9 +12,39 @@ _DUMP_WORDS = {
     DumpState.NONE: ":warning: none found",
     DumpState.EMPTY: ":warning: empty (0 bytes)",
     DumpState.INCOMPLETE: ":warning: incomplete",
-    DumpState.UNVERIFIED: "there, content not verified",
+    DumpState.UNVERIFIED: "there, not verified",
     DumpState.COMPLETE: ":white_check_mark: complete",
 }
+
+
+# The kernel's names for its taints (TAINT_* in include/linux/panic.h) in the words of its documentation.
+_TAINTS = {
+    "PROPRIETARY_MODULE": "proprietary module",
+    "FORCED_MODULE": "module loaded by force",
+    "CPU_OUT_OF_SPEC": "out-of-spec system",
+    "FORCED_RMMOD": "module unloaded by force",
+    "MACHINE_CHECK": "machine check before",
+    "BAD_PAGE": "bad page before",
+    "USER": "tainted by user space",
+    "DIE": "oops or BUG before",
+    "OVERRIDDEN_ACPI_TABLE": "ACPI table overridden",
+    "WARN": "warning before",
+    "CRAP": "staging driver",
+    "FIRMWARE_WORKAROUND": "firmware workaround",
+    "OOT_MODULE": "out-of-tree module",
+    "UNSIGNED_MODULE": "unsigned module",
+    "SOFTLOCKUP": "soft lockup before",
+    "LIVEPATCH": "live patch",
+    "AUX": "auxiliary taint of the distribution",
+    "RANDSTRUCT": "struct randomization",
+    "TEST": "in-kernel test",
+    "FWCTL": "firmware debugged by fwctl",
+}
+
+
+def taint(name: str) -> str:
+    """`out-of-tree module` for OOT_MODULE; a name that is not known here stays as the kernel has it."""
+    return _TAINTS.get(name, name)
 
 
 def span(seconds: float | timedelta | None) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
+from commands.incident.wording import taint
 from commands.intake.reading import Reading
 from commands.inventory import HostEntry
 from storage import DumpState, Host, Panic, Signature
@@ -121,7 +122,7 @@ def add_facts(panic: Panic, reading: Reading) -> bool:
     panic.signature_key = crash.signature.key[:300]
     panic.function, panic.module = crash.function, crash.module
     panic.frames = [f.function for f in crash.frames][:32]
-    panic.taint = list(crash.taint)
+    panic.taint = [taint(name) for name in crash.taint]
     panic.process = crash.process
     panic.kernel = crash.kernel or panic.kernel
     panic.kernel_build = crash.kernel_build
