@@ -7,7 +7,7 @@ PORT ?= 8420
 DEMO_DATA ?= .demo
 WORKERS ?= 2
 
-.PHONY: help install demo demo-reset test e2e bench lint format docs clean
+.PHONY: help install demo demo-reset test bench lint format clean
 
 help:
 	@echo "make install     .venv with everything, .venv/bin/panicroom in it"
@@ -31,9 +31,8 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/panicroom demo --data $(DEMO_DATA) --port $(PORT)
 
-demo-reset:
-	@rm -rf $(DEMO_DATA)
-	@echo "The demo's data is gone; the next 'make demo' begins anew."
+demo-reset: $(STAMP)
+	@$(BIN)/panicroom demo --forget --data $(DEMO_DATA)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests

@@ -224,8 +224,9 @@ class Bot:
             await self.slack.who_am_i()
             self._slack_problem = None
         except SlackError as error:
+            if str(error) != self._slack_problem:  # asked every few seconds, told when it changes
+                log.error("slack.not_ready", error=str(error))
             self._slack_problem = str(error)
-            log.error("slack.not_ready", error=str(error))
 
     async def _keep_greeting(self) -> None:
         while True:
@@ -233,6 +234,8 @@ class Bot:
             await self._greet_slack()
 
     async def _check_slack(self) -> str | None:
+        if self._slack_problem is None and self.socket is not None:
+            return await self.socket.problem()
         return self._slack_problem
 
     async def _check_workflows(self) -> str | None:

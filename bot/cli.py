@@ -1,23 +1,29 @@
 """`panicroom`: run the bot, try the demo, ask the doctor, and the small tools around them.
 
 Exit status: 0 done, 1 it failed (and was said why), 2 wrong settings or wrong usage.
+
+What a command needs is imported by the command: `panicroom parse` in a loop must not wait for an ORM.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
-from bot.settings import Settings, SettingsError, load_settings
 from bot.version import VERSION
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+    from bot.sources import SettingsError
 
 app = typer.Typer(
     name="panicroom",
@@ -65,19 +71,26 @@ def run(config: ConfigOption = None) -> None:
     settings = _settings(config)
     from bot.app import run as run_bot
     from bot.logging import configure_logging
-    from storage.migrations import SchemaError
 
     configure_logging(settings.log)
     try:
-        run_bot(settings)
-    except SchemaError as error:
-        _fail(f"database {settings.database.shown}: {error}")
+        with _told_of_database(settings):
+            run_bot(settings)
     except OSError as error:
-        if error.errno not in _NO_PORT:
+        if isinstance(error, socket.gaierror):
+            _fail(
+                f"server.listen = {settings.server.listen!r} is no address of this machine: {error.strerror}"
+            )
+        if error.errno in _NO_PORT and error.filename is None:
+            address = f"{settings.server.listen}:{settings.server.port}"
+            _fail(
+                f"{address}: {os.strerror(error.errno)}. Is the bot running already? "
+                "Else set server.listen, server.port."
+            )
+        if error.filename is None:
             raise
-        address = f"{settings.server.listen}:{settings.server.port}"
         _fail(
-            f"{address}: {os.strerror(error.errno)}. Is the bot running already? Else set server.listen, server.port."
+            f"{error.filename}: {error.strerror}. Give the bot's user a place it may write: database.url, store.dir."
         )
 
 
@@ -88,6 +101,9 @@ def demo(
         int, typer.Option("--port", min=1, max=65535, help="Port of the page; else a free one.")
     ] = 8420,
     reset: Annotated[bool, typer.Option("--reset", help="Forget the data of earlier starts.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", hidden=True, help="Forget the data, start nothing.")
+    ] = False,
     socket_mode: Annotated[
         bool, typer.Option("--socket-mode", help="Connect the bot by Socket Mode rather than HTTP.")
     ] = False,
@@ -96,6 +112,10 @@ def demo(
     from bot.demo import supervisor
 
     try:
+        if forget:
+            supervisor.forget(data.absolute())
+            print("The demo's data is gone; the next start begins anew.")
+            return
         status = supervisor.main(data, port=port, reset=reset, socket_mode=socket_mode)
     except supervisor.DemoError as error:
         _fail(str(error))
@@ -105,6 +125,8 @@ def demo(
 @app.command()
 def doctor(config: ConfigOption = None) -> None:
     """Check settings, database, Slack, channels, SSH and Jira, and say what to do about what is wrong."""
+    import asyncio
+
     from bot.logging import configure_logging
 
     path = _config_path(config)
@@ -114,6 +136,8 @@ def doctor(config: ConfigOption = None) -> None:
 
 
 async def _examine(settings: Settings, path: Path | None) -> int:
+    from rich.console import Console
+
     from bot.doctor import examine
 
     console = Console(highlight=False, soft_wrap=True)
@@ -124,11 +148,49 @@ async def _examine(settings: Settings, path: Path | None) -> int:
         warned += finding.verdict == "warn"
         console.print(f"{finding.verdict:<5}", style=colours[finding.verdict], end="")
         console.print(f"{finding.name:<12} {finding.said}", markup=False)
+        for detail in finding.details:
+            console.print(f"{'':<17} {detail}", markup=False)
         if finding.remedy:
             console.print(f"{'':<17} -> {finding.remedy}", markup=False)
     summary = "Everything is in order." if not failed + warned else f"{failed} failed, {warned} to look at."
     console.print(summary, markup=False)
     return _FAILED if failed else 0
+
+
+@app.command("list")
+def list_panics(
+    filters: Annotated[
+        list[str] | None,
+        typer.Argument(help="As in Slack: host:web-* kernel:6.1.* since:7d kind:… state:… words. None: all."),
+    ] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="One JSON object a panic, and all of them.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="How many at most. Default: 50; with --json, all.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """The panics that the bot knows, newest first. Status 0: there are any, 1: none, 2: wrong filter or database."""
+    from bot.memory import list_command
+
+    database = _settings(config).database
+    raise typer.Exit(
+        list_command(database.url, database.shown, filters or [], limit=limit, as_json=json_lines)
+    )
+
+
+@app.command()
+def show(
+    panic: Annotated[str, typer.Argument(help="Its id, such as P-41.")],
+    json_lines: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """All that is known of one panic. Status 0: shown, 1: there is none, 2: no id of a panic, or wrong database."""
+    from bot.memory import show_command
+
+    database = _settings(config).database
+    raise typer.Exit(show_command(database.url, database.shown, panic, as_json=json_lines))
 
 
 @app.command()
@@ -146,6 +208,34 @@ def parse(
     from bot.parse import parse_command
 
     raise typer.Exit(parse_command(files or [], json_lines=json_lines, explain=explain))
+
+
+@app.command("import")
+def import_(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Crash directories, a pstore archive, or one dmesg file."),
+    ],
+    host: Annotated[
+        str | None, typer.Option("--host", help="The host of crashes whose directories name none.")
+    ] = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be imported, and change nothing.")
+    ] = False,
+) -> None:
+    """Load old crash directories into the database, again and again without doubles.
+
+    Exit status: 0 imported, or nothing new; 1 no crash found; 2 something could not be read.
+    """
+    from bot.importing import import_command
+    from integrations.inbound import host_name
+
+    try:
+        named = host_name(host) if host is not None else None
+    except ValueError as error:
+        _fail(f"--host {error}", _WRONG)
+    raise typer.Exit(import_command(directory, _settings(config), host=named, dry_run=dry_run))
 
 
 @app.command()
@@ -203,7 +293,8 @@ def manifest(
 ) -> None:
     """Print the Slack app's manifest (JSON). Works before there are any tokens."""
     from bot.manifest import app_manifest
-    from bot.sources import gather
+    from bot.settings import Settings
+    from bot.sources import SettingsError, gather
 
     try:
         values = gather(Settings, _config_path(config), os.environ).values
@@ -225,13 +316,11 @@ def manifest(
 @db_app.command("upgrade")
 def db_upgrade(config: ConfigOption = None) -> None:
     """Bring the database to this version's schema (`run` does it, too)."""
-    from storage.migrations import SchemaError, upgrade
+    from storage.migrations import upgrade
 
     settings = _settings(config)
-    try:
+    with _told_of_database(settings):
         before, after = upgrade(settings.database.url)
-    except SchemaError as error:
-        _fail(f"database {settings.database.shown}: {error}")
     print(f"{before or 'empty'} -> {after}" if before != after else f"{after}: nothing to do")
 
 
@@ -241,7 +330,25 @@ def db_current(config: ConfigOption = None) -> None:
     from storage.migrations import current, head
 
     settings = _settings(config)
-    print(f"database {current(settings.database.url) or 'empty'}, this version {head()}")
+    with _told_of_database(settings):
+        print(f"database {current(settings.database.url) or 'empty'}, this version {head()}")
+
+
+@contextmanager
+def _told_of_database(settings: Settings) -> Iterator[None]:
+    """A database that is locked, newer, elsewhere or none at all ends the command with one line that says so."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from storage.migrations import SchemaError
+
+    try:
+        yield
+    except SchemaError as error:
+        _fail(f"database {settings.database.shown}: {error}")
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0][:300]
+        locked = " Another program holds it: end that one first." if "locked" in reason else ""
+        _fail(f"database {settings.database.shown}: {reason}.{locked} `panicroom doctor` checks more.")
 
 
 def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
@@ -255,6 +362,8 @@ def _config_path(config: Path | None) -> Path | None:
 
 
 def _settings(config: Path | None) -> Settings:
+    from bot.settings import SettingsError, load_settings
+
     try:
         return load_settings(_config_path(config), os.environ)
     except SettingsError as error:

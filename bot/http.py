@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.metrics import Metrics
-from bot.settings import ServerConfig, reporting_secret
+from bot.settings import ServerConfig, reporting_secrets
 from commands.inventory import Inventory
 from integrations.inbound import (
     HOST_HEADER,
@@ -78,6 +78,7 @@ def make_http(
     metrics: Metrics,
     checks: Mapping[str, ReadyCheck],
     on_report: Callable[[Sequence[int]], None] = lambda _ids: None,
+    count_waiting: Callable[[], Awaitable[Mapping[ReportState, int]]] | None = None,
     clock: Callable[[], datetime] = utc_now,
     version: str = "",
 ) -> web.Application:
@@ -85,9 +86,10 @@ def make_http(
 
     `inbox` must be started. `on_report(report_ids)` is called after the commit of rows that are new, also
     those in quarantine; it only wakes somebody up. `checks` are asked by /readyz, each for at most 3 s.
+    `count_waiting` says at each scrape of /metrics how many stored reports are no panics yet, by state.
     """
-    front = _Front(server, inventory, inbox, metrics, checks, on_report, clock, version)
-    app = web.Application(client_max_size=server.body_limit, middlewares=[_json_errors])
+    front = _Front(server, inventory, inbox, metrics, checks, on_report, count_waiting, clock, version)
+    app = web.Application(middlewares=[_json_errors])
     app.router.add_post("/v1/panics", front.take_panic)
     app.router.add_get("/healthz", front.alive)
     app.router.add_get("/readyz", front.ready)
@@ -116,6 +118,7 @@ class _Front:
     metrics: Metrics
     checks: Mapping[str, ReadyCheck]
     on_report: Callable[[Sequence[int]], None]
+    count_waiting: Callable[[], Awaitable[Mapping[ReportState, int]]] | None
     clock: Callable[[], datetime]
     version: str
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -127,7 +130,7 @@ class _Front:
         began = time.perf_counter()
         try:
             _check_media(request)
-            body = await _read_bounded(request, self.server.body_limit)
+            body = await read_bounded(request, self.server.body_limit)
             owner, report = await self._authenticate(request, body)
             self._check_owner(owner, report)
             known = not self.inventory.closed or self.inventory.knows(report.host)
@@ -177,7 +180,7 @@ class _Front:
             raise Problem(status, error.code, error.message, field=error.field) from error
 
     def _secrets_for(self, header: str | None) -> list[Secret]:
-        """The host's own secret first, then the shared ones."""
+        """The host's own secrets first, then the shared ones."""
         shared = [Secret(s.get_secret_value()) for s in self.server.shared_secrets]
         if header is None:
             return shared
@@ -186,8 +189,9 @@ class _Front:
         except ValueError as error:
             raise Problem(401, Unsigned.code, f"{HOST_HEADER} {error}.", field=HOST_HEADER) from error
         entry = self.inventory.find(name)
-        own = reporting_secret(entry) if entry is not None else None
-        return [Secret(own, entry.name), *shared] if own is not None and entry is not None else shared
+        if entry is None:
+            return shared
+        return [*(Secret(own, entry.name) for own in reporting_secrets(entry)), *shared]
 
     def _check_owner(self, secret: Secret, report: PanicReport) -> None:
         """A host's own secret speaks for that host alone (a pattern's: for the hosts of the pattern)."""
@@ -247,9 +251,24 @@ class _Front:
 
     async def show_metrics(self, _request: web.Request) -> web.Response:
         self.metrics.inbox_waiting.labels("reports").set(self.inbox.waiting)
+        await self._count_waiting()
         return web.Response(
             body=self.metrics.exposition(), headers={"Content-Type": self.metrics.content_type}
         )
+
+    async def _count_waiting(self) -> None:
+        """A database that does not answer leaves the figure out: an old one would look like a good one."""
+        if self.count_waiting is None:
+            return
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                counts = await self.count_waiting()
+        except (TimeoutError, SQLAlchemyError) as error:
+            log.warning("metrics.not_counted", error=f"{type(error).__name__}: {error}"[:300])
+            self.metrics.reports_waiting.clear()
+            return
+        for state, count in counts.items():
+            self.metrics.reports_waiting.labels(state.value).set(count)
 
 
 async def _ask(check: ReadyCheck) -> str | None:
@@ -278,8 +297,11 @@ def _check_media(request: web.Request) -> None:
         raise Problem(415, "unsupported_encoding", message, field="Content-Encoding")
 
 
-async def _read_bounded(request: web.Request, limit: int) -> bytes:
-    """Stops as soon as the limit is passed, also for a chunked body that announces no length."""
+async def read_bounded(request: web.Request, limit: int) -> bytes:
+    """Stops as soon as the limit (bytes) is passed, also for a chunked body that announces no length.
+
+    Raises Problem: 413 too large, 408 too slow, 400 broken off.
+    """
     too_large = Problem(
         413, "body_too_large", f"the body is larger than {limit} bytes: send the last part of the text only."
     )

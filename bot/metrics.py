@@ -45,6 +45,13 @@ class Metrics:
             ["inbox"],
             registry=self.registry,
         )
+        self.reports_waiting = Gauge(
+            "panicroom_reports_waiting",
+            "Stored reports that are no panics yet, by state: new (not read yet), quarantined (the inventory does not "
+            "know the host), parked (could not be read, and waits for a person).",
+            ["state"],
+            registry=self.registry,
+        )
         self.ready = Gauge(
             "panicroom_ready",
             "1 when this readiness check passed the last time /readyz was asked, else 0.",

@@ -100,7 +100,7 @@ DESCRIPTIONS = {
     "hosts.criticality": "A critical host's incident mentions `routing.mention_group` and may call the pager.",
     "hosts.owner": "Team or service that owns it, for routing.",
     "hosts.secret": "The host's own reporting secret: with it a report may speak for this host (or the hosts of this "
-    "pattern) alone. At least 16 characters.",
+    "pattern) alone. At least 16 characters; a list of two during a rotation.",
     "hosts.user": "SSH user, when it differs from `ssh.user`.",
     "hosts.jump": "Jump hosts, when they differ from `ssh.jump`; empty for none.",
     "patience.first": "Seconds before the second attempt.",
@@ -221,7 +221,8 @@ def _allowed(name: str, field: FieldInfo) -> str:
     annotation = field.annotation
     kinds = set(_leaves(annotation))
     if is_secret(name, field):
-        return "secrets" if is_list(annotation) else "secret"
+        several = "secret, or a list of them" if name == "secret" else "secrets"
+        return several if is_list(annotation) else "secret"
     pattern = next((p for m in field.metadata if (p := getattr(m, "pattern", None)) is not None), None)
     choice = re.fullmatch(r"\^\(([\w|-]+)\)\$", str(pattern))
     options = [*choice.group(1).split("|")] if choice else [k for k in kinds if isinstance(k, str)]

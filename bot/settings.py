@@ -292,15 +292,13 @@ def _check_together(settings: Settings, gathered: Gathered) -> None:
                 ("hosts", index, "name"), f"{host.name!r} is already the name of hosts[{seen[name]}]"
             )
         seen.setdefault(name, index)
-        secret = reporting_secret(host)
-        if secret is not None and len(secret) < _SHORTEST_SECRET:
+        if any(len(secret) < _SHORTEST_SECRET for secret in reporting_secrets(host)):
             gathered.problem(("hosts", index, "secret"), f"needs at least {_SHORTEST_SECRET} characters")
 
 
-def reporting_secret(host: HostEntry) -> str | None:
-    """The secret that this host signs its reports with, if it has one of its own."""
-    secret: Any = host.secret
-    return secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+def reporting_secrets(host: HostEntry) -> tuple[str, ...]:
+    """The secrets of its own that this host signs its reports with; more than one during a rotation."""
+    return tuple(secret.get_secret_value() for secret in host.secret)
 
 
 # -- what pydantic found, in words --------------------------------------------------------------------------

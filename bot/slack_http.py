@@ -8,15 +8,21 @@ import structlog
 from aiohttp import web
 from slack_sdk.signature import SignatureVerifier
 
+from bot.http import Problem, read_bounded
 from bot.metrics import Metrics
 from bot.slack_front import FrontDesk
 from bot.slack_payloads import BadPayload, from_http
 
 log = structlog.get_logger(__name__)
 
+BODY_LIMIT = 1024 * 1024  # bytes; Slack's largest payloads are far below it, whatever reports may be
+
 
 class SlackRoute:
-    """Answers 401 to a wrong or stale signature (Slack's v0 scheme, five minutes), 400 to what is no payload."""
+    """Answers 401 to a wrong or stale signature (Slack's v0 scheme, five minutes), 400 to what is no payload.
+
+    `server.body_limit` is for reports alone and does not count here.
+    """
 
     def __init__(self, front: FrontDesk, verifier: SignatureVerifier, metrics: Metrics) -> None:
         self.front = front
@@ -25,7 +31,13 @@ class SlackRoute:
 
     async def handle(self, request: web.Request) -> web.Response:
         began = time.perf_counter()
-        body = await request.read()
+        try:
+            body = await read_bounded(request, BODY_LIMIT)
+        except Problem as problem:
+            log.warning("slack.not_read", code=problem.code, peer=request.remote)
+            response = problem.response()
+            response.force_close()
+            return response
         timestamp = request.headers.get("X-Slack-Request-Timestamp", "")
         signature = request.headers.get("X-Slack-Signature", "")
         if not self._is_valid(body, timestamp, signature):

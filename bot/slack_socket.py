@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import structlog
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
@@ -23,6 +25,7 @@ class SocketDoor:
 
     def __init__(self, front: FrontDesk, config: SlackConfig) -> None:
         self.front = front
+        self.on_acknowledged: Callable[[float], None] = lambda _seconds: None
         url = config.api_url if config.api_url.endswith("/") else config.api_url + "/"
         token = config.app_token.get_secret_value()
         self.client = SocketModeClient(
@@ -41,7 +44,14 @@ class SocketDoor:
         await asyncio.gather(self._connecting, return_exceptions=True)
         await self.client.close()  # type: ignore[no-untyped-call]
 
+    async def problem(self) -> str | None:
+        """Why nothing can come in, or None while the connection is open."""
+        if await self.client.is_connected():
+            return None
+        return "the Socket Mode connection is not open: check [slack] app_token, and whether Slack can be reached"
+
     async def _on_request(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+        began = time.perf_counter()
         if not isinstance(request.payload, dict):
             log.warning("slack.socket_odd_payload", type=request.type)
             return
@@ -55,3 +65,4 @@ class SocketDoor:
         await client.send_socket_mode_response(
             SocketModeResponse(envelope_id=request.envelope_id, payload=answer.body)
         )
+        self.on_acknowledged(time.perf_counter() - began)

@@ -219,14 +219,24 @@ def _resolve_secret(
             gathered.origins[here] = f"{gathered.origin(in_file)}, file {pointed}"
         return
     value = values.get(name)
+    several = is_list(info.annotation)
+
+    def pointed_to(text: str, key: Key) -> list[str]:
+        content = _read_secret(text.removeprefix("file:"), key, gathered) or ""
+        return content.split("\n") if several else [content]
+
     if isinstance(value, str) and value.startswith("file:"):
-        values[name] = _read_secret(value.removeprefix("file:"), here, gathered) or ""
+        found = pointed_to(value, here)
+        values[name] = found if several else found[0]
     elif isinstance(value, list):
         values[name] = [
-            _read_secret(item.removeprefix("file:"), (*here, index), gathered) or ""
-            if isinstance(item, str) and item.startswith("file:")
-            else item
+            secret
             for index, item in enumerate(value)
+            for secret in (
+                pointed_to(item, (*here, index))
+                if isinstance(item, str) and item.startswith("file:")
+                else [item]
+            )
         ]
 
 

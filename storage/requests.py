@@ -54,7 +54,7 @@ def settle(session: Session, request_id: str, *, failed: bool = False) -> bool:
         return True
     if row.state not in _UNFINISHED:
         return False
-    row.state = "failed" if failed else "done"
+    _close(row, "failed" if failed else "done")
     session.add(row)
     return True
 
@@ -66,9 +66,9 @@ def finish(session: Session, dedupe: str, error: str | None) -> None:
         return
     if error is not None:
         row.error = error[:2000]
-        row.state = "failed"
+        _close(row, "failed")
     elif row.state in _UNFINISHED:
-        row.state = "done"
+        _close(row, "done")
     session.add(row)
 
 
@@ -82,9 +82,15 @@ def begin(session: Session, dedupe: str) -> bool:
         return False
     row.attempts += 1
     if row.attempts > TRIES:
-        row.state, row.error = "failed", f"the process ended {TRIES} times while it was worked on"
+        row.error = f"the process ended {TRIES} times while it was worked on"
+        _close(row, "failed")
     session.add(row)
     return row.state in _UNFINISHED
+
+
+def _close(row: SlackRequest, state: str) -> None:
+    """What was sent is needed no longer; that it came is, for Slack's repeated deliveries (`storage.pruning`)."""
+    row.state, row.body = state, ""
 
 
 def _row(session: Session, dedupe: str) -> SlackRequest | None:

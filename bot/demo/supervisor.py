@@ -66,14 +66,7 @@ class Demo:
 
     def _claim(self) -> None:
         """One demo a directory: the lock is the operating system's, so a crash leaves none behind."""
-        lock = (self.data / "lock").open("w")
-        self._logs.append(lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DemoError(
-                f"a demo is running already with its data in {self.data}. Stop it, or use another directory: --data DIR"
-            ) from error
+        self._logs.append(_lock(self.data))
 
     def _ports(self) -> dict[str, int]:
         """The ports of the last start when they are free, so that links and known hosts stay good."""
@@ -230,12 +223,26 @@ def main(data: Path, *, port: int = 8420, reset: bool = False, socket_mode: bool
 
 
 def forget(data: Path) -> None:
-    """Removes a demo's data. Refuses a directory that does not look like one."""
+    """Removes a demo's data. Refuses a directory that does not look like one, or whose demo is running."""
     if not data.exists():
         return
     if any(data.iterdir()) and not (data / "ports.json").exists() and not (data / "lock").exists():
         raise DemoError(f"{data} does not look like a demo's data; nothing was removed")
-    shutil.rmtree(data)
+    with _lock(data):
+        shutil.rmtree(data)
+
+
+def _lock(data: Path) -> IO[str]:
+    """Holds the directory until the file is closed. Raises DemoError when a demo holds it."""
+    lock = (data / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise DemoError(
+            f"a demo is running already with its data in {data}. Stop it, or use another directory: --data DIR"
+        ) from error
+    return lock
 
 
 def _die_with_parent() -> None:

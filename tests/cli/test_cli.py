@@ -53,8 +53,29 @@ def test_the_version_and_the_help(tmp_path: Path) -> None:
     assert done.stdout.startswith("panicroom ")
     done = panicroom("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("run", "demo", "doctor", "parse", "report", "manifest", "db"):
+    for command in ("run", "demo", "doctor", "import", "list", "show", "parse", "report", "manifest", "db"):
         assert f" {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", [["--version"], ["parse", "-"]])
+def test_a_small_command_loads_no_more_than_it_needs(tmp_path: Path, command: list[str]) -> None:
+    """Loading the ORM, the HTTP client, Slack's SDK and paramiko takes about a second."""
+    code = (
+        "import atexit, sys; from bot.cli import main; "
+        "atexit.register(lambda: print(*sorted(sys.modules), sep='\\n', file=sys.stderr)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        input="",
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "typer" in loaded
+    heavy = {"sqlalchemy", "sqlmodel", "aiohttp", "slack_sdk", "paramiko", "jira", "dbos", "asyncio"}
+    assert loaded & heavy == set()
 
 
 @pytest.mark.parametrize("command", [["run"], ["doctor"], ["db", "upgrade"], ["db", "current"]])

@@ -11,13 +11,15 @@ import paramiko
 import pytest
 from aiohttp import web
 from sqlalchemy import create_engine
+from sqlmodel import Session
 
 from bot.demo.tracker import Tracker, seed
 from bot.demo.tracker import make_app as make_tracker
 from bot.demo.workspace.testing import RunningWorkspace, running_workspace
 from bot.doctor import Finding, examine
 from bot.settings import Settings, load_settings
-from storage import migrations
+from storage import Database, Report, ReportState, migrations
+from tests.cli.test_cli import panicroom
 
 
 @pytest.fixture
@@ -170,3 +172,36 @@ async def test_jira(config: Path, jira_url: str, token: str) -> None:
     findings = await ask(config, JIRA=json.dumps(jira))
     (found,) = [f for f in findings if f.name == "jira"]
     assert found.verdict == ("ok" if token == "right" else "fail"), found
+
+
+async def test_reports_that_wait_for_a_person(config: Path) -> None:
+    url = f"sqlite:///{config.parent}/panicroom.db"
+    migrations.upgrade(url)
+    assert [f.said for f in await ask(config) if f.name == "reports"] == ["none is parked or in quarantine"]
+
+    def fill(session: Session) -> None:
+        at = datetime(2026, 11, 23, 9, 14, tzinfo=UTC)
+        for n in range(12):
+            session.add(
+                Report(
+                    external_id=str(n), host=f"web-{n}", body={}, received_at=at, state=ReportState.PARKED,
+                    error=f"OSError: \x1b[31mno space\nleft ({n})",
+                )
+            )  # fmt: skip
+        session.add(
+            Report(external_id="q", host="lab-1", body={}, received_at=at, state=ReportState.QUARANTINED)
+        )
+
+    db = Database(url)
+    db.write_now(fill)
+    db.close()
+    parked, held = [f for f in await ask(config) if f.name == "reports"]
+    assert (parked.verdict, parked.said) == ("warn", "12 reports are parked: could not be read")
+    assert parked.details[0] == "R-1 of web-0, 2026-11-23 09:14Z: OSError: no space left (0)"
+    assert (len(parked.details), parked.details[-1]) == (11, "and 2 more")
+    assert "`/panic quarantine accept R-1`" in parked.remedy
+    assert (held.verdict, held.said[:23]) == ("warn", "1 report is quarantined")
+    assert held.details == ("R-13 of lab-1, 2026-11-23 09:14Z",)
+    assert "`/panic quarantine accept R-13`" in held.remedy
+    printed = panicroom("doctor", cwd=config.parent)
+    assert "R-1 of web-0" in printed.stdout

@@ -402,3 +402,29 @@ async def test_a_button_on_the_parent_is_answered_in_the_channel(
         await ws.person().click(parent, "Acknowledge")
         answer = await ws.person().ephemeral("I-1 is yours")
         assert answer.get("thread_ts") in (None, "")
+
+
+async def test_killed_after_the_audit_the_act_is_not_audited_again(tmp_path: Path) -> None:
+    async with floor(tmp_path) as bot:
+        await bot.report("web-1", oops())
+        await bot.db.write(lambda s: s.add(stored("note I-1 x")))
+        for _ in range(2):  # as a resumed request would
+            ask = Ask(request_id="command:t.crash", user="U0ONCALL", channel=CHANNEL, text="note I-1 audited")
+            await bot.router.command_line(ask)
+        assert len(await bot.sayings(": audited")) == 1
+        assert [a[1] for a in await bot.audits()] == ["note"]
+
+
+async def test_a_second_delivery_does_not_reach_the_handler(tmp_path: Path) -> None:
+    async with floor(tmp_path, doors="http") as bot:
+        heard: list[str] = []
+
+        async def hear(ask: Ask) -> None:
+            heard.append(ask.request_id)
+
+        bot.router.verb("hear", hear, role=Role.VIEWER, usage="", help="", example="")
+        for _ in range(3):
+            assert await bot.command("hear", trigger="t.again") == (200, "")
+        await bot.command("hear", trigger="t.last")
+        await settled(bot, 2)
+        assert sorted(heard) == ["command:t.again", "command:t.last"]

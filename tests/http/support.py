@@ -20,8 +20,10 @@ from commands.inventory import HostEntry, Inventory
 from integrations.inbound import signed_headers
 from storage import Database, Report, migrations
 from storage.inbox import ReportInbox
+from storage.queries import reports_waiting
 
 SHARED, OLDER, OWN = "shared-0123456789abcdef", "older-0123456789abcdef", "own-0123456789abcdef"
+OWN_OLDER = "own-older-0123456789abcdef"
 NOW = 1_763_901_247
 
 
@@ -43,7 +45,7 @@ class Bot:
         self.inbox = ReportInbox(self.db, capacity=self.capacity)
         self.inbox.start()
         hosts = (
-            HostEntry.model_validate({"name": "web-17", "secret": OWN}),
+            HostEntry.model_validate({"name": "web-17", "secret": [OWN, OWN_OLDER]}),
             HostEntry(name="db-*"),
         )
         app = make_http(
@@ -53,6 +55,7 @@ class Bot:
             metrics=self.metrics,
             checks={"database": database_check(self.db), **self.checks},
             on_report=self.woken.extend,
+            count_waiting=lambda: self.db.read(reports_waiting),
             clock=lambda: datetime.fromtimestamp(NOW, UTC),
             version="1.2.3",
         )

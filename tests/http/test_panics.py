@@ -8,10 +8,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from sqlmodel import Session, select
 
 from integrations.inbound import signed_headers
-from storage import ReportState
-from tests.http.support import NOW, OLDER, OWN, SHARED, Bot, report
+from storage import Report, ReportState
+from tests.http.support import NOW, OLDER, OWN, OWN_OLDER, SHARED, Bot, report
 
 
 @pytest.fixture
@@ -51,6 +52,14 @@ async def test_two_shared_secrets_are_valid_during_a_rotation(bot: Bot) -> None:
     assert (await bot.send(report(id="2"), secret=OLDER))[0] == 202
     status, answer = await bot.send(report(id="3"), secret="a secret that was retired")
     assert (status, answer["error"], answer["field"]) == (401, "bad_signature", "X-Panicroom-Signature")
+
+
+async def test_two_own_secrets_are_valid_during_a_rotation(bot: Bot) -> None:
+    for secret in (OWN, OWN_OLDER):
+        told = report(id=secret, host="web-17")
+        assert (await bot.send(told, secret=secret, host="web-17"))[0] == 202
+    status, answer = await bot.send(report(host="web-99"), secret=OWN_OLDER, host="web-17")
+    assert (status, answer["error"]) == (403, "wrong_host")
 
 
 async def test_a_stale_time_is_told_with_the_servers_time_so_that_it_can_be_signed_again(bot: Bot) -> None:
@@ -180,6 +189,28 @@ async def test_a_database_that_cannot_store_is_a_503_and_nothing_is_acknowledged
     status, answer = await bot.send(report())
     assert (status, answer["error"]) == (503, "not_stored")
     assert bot.woken == []
+
+
+async def test_what_waits_for_a_person_is_counted_at_each_scrape(closed_bot: Bot) -> None:
+    async def scraped() -> dict[str, float]:
+        async with closed_bot.session.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        found = (line.rsplit(" ", 1) for line in lines if line.startswith("panicroom_reports_waiting{"))
+        return {name.split('"')[1]: float(value) for name, value in found}
+
+    assert await scraped() == {"new": 0, "quarantined": 0, "parked": 0}
+    await closed_bot.send(report())
+    await closed_bot.send(report(host="web-17"))
+    assert await scraped() == {"new": 1, "quarantined": 1, "parked": 0}
+
+    def park(session: Session) -> None:
+        row = session.exec(select(Report).where(Report.state == ReportState.NEW)).one()
+        row.state = ReportState.PARKED
+
+    await closed_bot.db.write(park)
+    assert await scraped() == {"new": 0, "quarantined": 1, "parked": 1}
+    await closed_bot.db.write(lambda s: s.connection().exec_driver_sql("DROP TABLE report"))
+    assert await scraped() == {}
 
 
 async def test_many_at_once(bot: Bot) -> None:

@@ -185,6 +185,11 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
             "[[hosts]]\nname = 'a'\nsecret = 'short'",
             "hosts[0].secret (panicroom.toml): needs at least 16 characters",
         ),
+        (
+            "[[hosts]]\nname = 'a'\nsecret = ['0123456789abcdef', 'short']",
+            "hosts[0].secret (panicroom.toml): needs at least 16 characters",
+        ),
+        ("[[hosts]]\nname = 'a'\nsecret = 5", "hosts[0].secret[0] (panicroom.toml): must be a valid string"),
         ("[inventory]\nclosed = 'perhaps'", "inventory.closed (panicroom.toml): must be a valid boolean"),
         ("[pager]\nurl = 'pager.example'", "pager.url (panicroom.toml): must have the form"),
         ("[pager]\nurl = 'http://pager/'", "pager.routing_key (panicroom.toml): is missing"),
@@ -317,3 +322,32 @@ def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
 def test_no_environment_makes_anything_but_settings_errors(environ: dict[str, str]) -> None:
     with pytest.raises(SettingsError):
         load_settings(None, {f"PANICROOM_{k}": v for k, v in environ.items()})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('secret = "the-only-one-0123"', ["the-only-one-0123"]),
+        ('secret = ["the-new-one-01234", "the-old-one-01234"]', ["the-new-one-01234", "the-old-one-01234"]),
+        ('secret = "file:both"', ["first-of-the-file", "second-of-the-file"]),
+        ('secret_file = "both"', ["first-of-the-file", "second-of-the-file"]),
+        ('secret = ["the-new-one-01234", "file:one"]', ["the-new-one-01234", "one-of-the-file-0"]),
+        ('secret = ["file:both"]', ["first-of-the-file", "second-of-the-file"]),
+        ("", []),
+    ],
+)
+def test_a_host_may_have_two_secrets_during_a_rotation(
+    tmp_path: Path, written: str, meant: list[str]
+) -> None:
+    (tmp_path / "one").write_text("one-of-the-file-0\n")
+    (tmp_path / "both").write_text("first-of-the-file\n\nsecond-of-the-file\n")
+    (host,) = load(tmp_path, f'[[hosts]]\nname = "db-1"\n{written}\n').hosts
+    assert [secret.get_secret_value() for secret in host.secret] == meant
+    assert "of-the-file" not in repr(host)
+
+
+def test_shared_secrets_may_stand_in_one_file(tmp_path: Path) -> None:
+    (tmp_path / "both").write_text("first-of-the-file\nsecond-of-the-file\n")
+    settings = load(tmp_path, SERVER__SHARED_SECRETS=f'["file:{tmp_path}/both"]')
+    found = [secret.get_secret_value() for secret in settings.server.shared_secrets]
+    assert found == ["first-of-the-file", "second-of-the-file"]
