@@ -192,7 +192,7 @@ _BODY = re.compile(
     r"\s*(?:\[<|\[c0|\? ?\w|\w\S{0,99}\+0x|</?[A-Z]{3,4}>|R[A-Z0-9]{1,2}: |E[A-Z]{2}: |[A-Z]{2,3}: |CR\d: |DR\d: |"
     r"Code: |CPU: |Call [Tt]race|Modules linked|Hardware name|x\d+ ?: |pc : |lr : |sp : |pstate|Oops|#PF|PGD|"
     r"---\[ end|Stack:|[0-9a-f]{8,16} |Process |task: |Workqueue|RIP|EIP|NIP|GPR|Krnl|epc|-+\[ cut|"
-    r"invalid opcode|last sysfs|Dumping ftrace|\()"
+    r"invalid opcode|last sysfs|Dumping ftrace|Failing address|Fault in |AS:[0-9a-f]|\()"
 )
 _BOOT = re.compile(
     r"(?:Linux version \d|Booting Linux on|Decompressing Linux|Command line: |BIOS-provided physical)"
@@ -204,7 +204,7 @@ _REPORTISH = re.compile(
     r"Internal error|#PF|PGD|Mem abort|Data abort|user pgtable|\(detected|Exception|irq event|hardirqs|softirqs|"
     r"Allocated by|Freed by|The buggy|Memory state|>?ffff|Read of|Write of|page|flags|raw|head|which belongs|"
     r"Object|Bytes|-> #|other info|Chain exists|Possible|stack backtrace|DR\d|FS:|BUG|WARNING|SMP|PHYS|Last |pid:|"
-    r"\d+ locks? held"
+    r"\d+ locks? held|(?:PC|LR) is at|EIP|Failing|Fault |\$ ?\d|Hi |Lo |Status|Cause|BadVA|BADV|PrId|ERA|CRMD|ESTAT"
 )
 
 

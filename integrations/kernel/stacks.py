@@ -26,7 +26,8 @@ _ARM_FROM = re.compile(
 )
 _MARK = re.compile(r"\s*</?(?:IRQ|NMI|TASK|EOI|SOFTIRQ|HARDIRQ|#?[A-Z]{2,8}\d?)>\s*\Z")
 _PC = re.compile(
-    r"\s*(?P<reg>RIP|EIP|IP|PC is at|PC|pc|NIP|epc|ERA|era|Krnl PSW|EIP is at|LR is at|LR|lr|ra|RA|Call Trace)"
+    r"\s*(?P<reg>RIP|EIP is at|EIP|IP is at|ip is at|IP|PC is at|PC|pc|TPC|NIP|epc|ERA|era|Krnl PSW|LR is at|LR|lr"
+    r"|ra|RA|Call Trace)"
     r" {0,4}:? {0,4}(?P<seg>[0-9a-f]{4}:)? {0,4}(?P<body>.{0,300})"
 )
 _PC_SYMBOL = re.compile(
@@ -214,7 +215,8 @@ class StackReader:
         if (
             not stack.started
             and not text[:1].isspace()
-            and not text.startswith(("[<", "([<", "[c0", "[<c", "<"))
+            and not text.startswith(("[<", "([<", "[c0", "[<c", "<", "? "))
+            and match["rest"].strip()
         ):
             return
         if doubtful:

@@ -13,15 +13,17 @@ from integrations.kernel.rules import common_name, plain_name
 from integrations.kernel.stacks import Stack, read_frame, read_stacks
 
 _ADDRESS = re.compile(r"(?:address:?|\bat) *(?:virtual address )?(?:0x)?([0-9a-fA-F]{3,16})\b|\(null\)")
-_FAILING = re.compile(
-    r"(?:Failing address: |Faulting instruction address|badaddr: |BadVA : )([0-9a-f]{8,16})"
-)
+_FAILING = re.compile(r"(?:Failing address: |badaddr: |BadVA : |BADV: )([0-9a-f]{8,16})")
 _X86_FAULT = re.compile(r"Oops: 00[0-9a-f]{2} \[#")
 _CR2 = re.compile(r"\s*CR2: ([0-9a-f]{8,16})\b")
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,16}\b|\d+")
-_PICK_LOCK = re.compile(r"(?:at: |, at: )(?:\[<[0-9a-f]+>\]\s*)?(?P<f>[\w.$]+)\+0x")
+_PICK_LOCK = re.compile(
+    r"(?:at: |, at: )(?:\[<[0-9a-f]+>\]\s*)?(?P<f>[\w.$]+)\+0x[0-9a-f/x]+(?: \[(?P<mod>[\w.-]{1,64})[\] ])?"
+)
+_HEAD_MODULE = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+ \[(?P<mod>[\w-]{1,64})\]")
 _IRQ_SAFE = re.compile(r"became \S+-safe at:")
 _TRACE_BEGINS = re.compile(r"\s*Call [Tt]race|stack backtrace|the existing dependency")
+_WORKQUEUE = re.compile(r"\s*Workqueue: {1,4}\S{1,64} (?P<f>[A-Za-z_][\w.$]*)(?: [\[(]|\s*\Z)")
 _WORK = re.compile(r"last function: (?P<f>[\w.$]+)")
 _DELIBERATE_FRAMES = frozenset({"sysrq_handle_crash", "sysrq_do_crash"})
 _DELIBERATE_TEXT = re.compile(
@@ -31,6 +33,7 @@ _DELIBERATE_TEXT = re.compile(
 _KDUMP_TEST = re.compile(r"\bkdump_test_id=")
 _LKDTM_FRAME = re.compile(r"lkdtm_[A-Za-z_]+")
 _CUT_TITLE = 120
+_FIRST_PAGE = 4096
 _COMPLAINTS = frozenset({Kind.WARNING, Kind.KERNEL_BUG, Kind.ODEBUG, Kind.ATOMIC_SLEEP, Kind.BAD_STATE})
 
 
@@ -38,14 +41,11 @@ def _refine_kind(report: Report, texts: list[str]) -> tuple[Kind, str | None]:
     """The kind of the head, sharpened by the lines that continue it."""
     rule = report.head.rule
     kind = rule.kind
-    if kind is Kind.PAGE_FAULT:
-        for text in texts[:12]:
-            match = _FAILING.search(text) or (_ADDRESS.search(text) if "andle" in text else None)
-            if match:
-                address = match[1] if match.lastindex else "0"
-                if address in ("(null)", None) or int(address, 16) < 4096:
-                    return Kind.NULL_DEREF, "the address lies in the first page"
-                break
+    if kind in (Kind.PAGE_FAULT, Kind.NULL_DEREF) and (address := _fault_address(texts, kind)) is not None:
+        if kind is Kind.PAGE_FAULT and address < _FIRST_PAGE:
+            return Kind.NULL_DEREF, "the address lies in the first page"
+        if kind is Kind.NULL_DEREF and address >= _FIRST_PAGE and "kernel pointer" in report.head.line.text:
+            return Kind.PAGE_FAULT, "the failing address lies beyond the first page"
     if kind is Kind.WARNING:
         if any(t.rule.kind is Kind.ODEBUG for t in report.tails):
             return Kind.ODEBUG, "an ODEBUG line belongs to the warning"
@@ -59,34 +59,55 @@ def _refine_kind(report: Report, texts: list[str]) -> tuple[Kind, str | None]:
             return Kind.LOCKDEP, "the warning is of kernel/locking/lockdep.c"
     if kind is Kind.UNDEFINED_INSTRUCTION and any("[ cut here ]" in text for text in texts[:4]):
         return Kind.KERNEL_BUG, "a cut mark stands before the invalid opcode: BUG()"
+    if kind is Kind.OOPS and any(text.lstrip().startswith("Failing address: ") for text in texts):
+        near = (_fault_address(texts, kind) or 0) < _FIRST_PAGE
+        return (
+            Kind.NULL_DEREF if near else Kind.PAGE_FAULT
+        ), "s390: the failing address stands before the Oops"
     if kind is Kind.OOPS and _X86_FAULT.search(report.head.line.text):
         return _faulted_at(texts)
     return kind, None
+
+
+def _fault_address(texts: list[str], kind: Kind) -> int | None:
+    """The address on the head line, else the one the registers tell (s390, riscv, mips, loongarch)."""
+    for text in texts[:40]:
+        match = _FAILING.search(text)
+        if not match and kind is Kind.PAGE_FAULT and "andle" in text:
+            match = _ADDRESS.search(text)
+        if match:
+            return int(match[1], 16) if match.lastindex and match[1] else 0
+    return None
 
 
 def _faulted_at(texts: list[str]) -> tuple[Kind, str | None]:
     """x86: `Oops:` and an error code is a page fault; CR2 says where."""
     for text in texts:
         if match := _CR2.match(text):
-            near = int(match[1], 16) < 4096
+            near = int(match[1], 16) < _FIRST_PAGE
             where = "in the first page" if near else "beyond the first page"
             why = f"the head is lost; an x86 Oops with an error code is a page fault, CR2 is {where}"
             return (Kind.NULL_DEREF if near else Kind.PAGE_FAULT), why
     return Kind.OOPS, None
 
 
-def _head_function(report: Report) -> str | None:
-    groups = report.head.match.groupdict()
-    name = groups.get("f")
+def _head_frame(report: Report) -> Frame | None:
+    """The function the head line itself names, with its module when that stands there, too."""
+    match = report.head.match
+    name = match.groupdict().get("f")
     if not name or not re.match(r"[A-Za-z_.]", name) or re.fullmatch(r"[0-9a-f]{8,16}", name):
         return None
-    return plain_name(name)
+    module = _HEAD_MODULE.match(match.string, match.end("f"))
+    return Frame(plain_name(name), module=module["mod"] if module else None)
 
 
 def _choose(report: Report, texts: list[str], stacks: list[Stack], kind: Kind) -> Verdict:
     pick = report.head.rule.pick
+    work = next(
+        (plain_name(m["f"]) for text in texts if "Workq" in text and (m := _WORKQUEUE.match(text))), None
+    )
     if pick == "anchor":
-        return culprit.pick_anchor(stacks)
+        return culprit.pick_anchor(stacks, work)
     if pick == "leak":
         return culprit.pick_leak(stacks)
     if pick == "wait":
@@ -97,12 +118,12 @@ def _choose(report: Report, texts: list[str], stacks: list[Stack], kind: Kind) -
         return _choose_lock(texts, stacks)
     complaint = kind in _COMPLAINTS
     if pick == "head":
-        return culprit.pick_pc(stacks, _head_function(report), complaint=complaint)
+        return culprit.pick_pc(stacks, _head_frame(report), work=work, complaint=complaint)
     if "workqueue leaked" in report.head.line.text:
         for text in texts[:6]:
             if match := _WORK.search(text):
                 return Verdict(Frame(plain_name(match["f"])), (), (), ["the line 'last function:' names it"])
-    return culprit.pick_pc(stacks, complaint=complaint)
+    return culprit.pick_pc(stacks, work=work, complaint=complaint)
 
 
 def _choose_lock(texts: list[str], stacks: list[Stack]) -> Verdict:
@@ -124,7 +145,7 @@ def _choose_lock(texts: list[str], stacks: list[Stack]) -> Verdict:
             if not match and text.endswith(" at:") and index + 1 < len(texts)
             else None
         )
-        held = Frame(plain_name(match["f"])) if match else below
+        held = Frame(plain_name(match["f"]), module=match["mod"]) if match else below
         if held and not culprit.is_generic(held):
             return Verdict(held, verdict.frames, verdict.doubtful, [f"the lock line names {held.function}"])
     return verdict

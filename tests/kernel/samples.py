@@ -254,7 +254,7 @@ NOT_SYNCING = {
     "Out of memory and no killable processes...": ("oom_panic", "out_of_memory"),
     "System is deadlocked on memory": ("oom_panic", "out_of_memory"),
     "NMI: Not continuing": ("nmi", "nmi"),
-    "hpwdt: 00000001: An NMI occurred.": ("nmi", "nmi"),
+    "hpwdt: 00000001: An NMI occurred.": ("watchdog", "watchdog"),
     "IPMI Watchdog pre-timeout": ("watchdog", "watchdog"),
     "watchdog pretimeout event": ("watchdog", "watchdog"),
     "Fatal hardware error!": ("mce", "machine_check"),

@@ -175,7 +175,7 @@ def test_warning_under_panic_on_warn_is_a_crash() -> None:
         "\n[ 10.100001] Kernel panic - not syncing: kernel: panic_on_warn set ...\n"
     )
     crash = read_crash(text)
-    assert (crash.crash, crash.kind, crash.function, crash.module) == (True, "warning", "frob_get", None)
+    assert (crash.crash, crash.kind, crash.function, crash.module) == (True, "warning", "frob_get", "frob")
 
 
 def test_two_crashes_the_first_is_named() -> None:

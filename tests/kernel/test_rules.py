@@ -40,7 +40,8 @@ def test_needles_are_single() -> None:
 @pytest.mark.parametrize(
     ("name", "listed", "not_listed"),
     [
-        ("generic", ["dump_stack_lvl", "__memcpy", "refcount_warn_saturate", "_raw_spin_lock_irqsave", "kfree"], ["nvme_irq", "ext4_readdir", "tcp_sendmsg", "complete_walk", "rb_alloc_aux"]),
+        ("report", ["dump_stack_lvl", "show_stack", "vpanic", "print_circular_bug"], ["printer_open", "el0_svc"]),
+        ("generic", ["__memcpy", "refcount_warn_saturate", "_raw_spin_lock_irqsave", "kfree"], ["nvme_irq", "ext4_readdir", "tcp_sendmsg", "complete_walk", "rb_alloc_aux"]),
         ("anchor", ["do_syscall_64", "process_one_work", "vfs_write"], ["tty_write", "nvme_irq"]),
         ("interrupt", ["asm_sysvec_apic_timer_interrupt", "el1h_64_irq", "apic_timer_interrupt"], ["tick_handler"]),
         ("wait", ["__schedule", "mutex_lock_nested", "rwsem_down_read_failed"], ["nfs_wait_bit_killable_fn", "jbd2_log_do_checkpoint"]),
