@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -203,5 +204,6 @@ async def test_reports_that_wait_for_a_person(config: Path) -> None:
     assert (held.verdict, held.said[:23]) == ("warn", "1 report is quarantined")
     assert held.details == ("R-13 of lab-1, 2026-11-23 09:14Z",)
     assert "`/panic quarantine accept R-13`" in held.remedy
-    printed = panicroom("doctor", cwd=config.parent)
+    # In a thread: the workspace it asks lives in this event loop.
+    printed = await asyncio.to_thread(panicroom, "doctor", cwd=config.parent)
     assert "R-1 of web-0" in printed.stdout
