@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 8420
 DEMO_DATA ?= .demo
-WORKERS ?= 2
+# More than the two cores: much of the suite waits for servers, browsers and hosts.
+WORKERS ?= 4
 
 .PHONY: help install demo demo-reset test bench lint format clean
 
