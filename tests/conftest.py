@@ -9,5 +9,7 @@ import os
 
 from hypothesis import settings
 
-settings.register_profile("suite", max_examples=int(os.environ.get("PANICROOM_EXAMPLES", "30")), deadline=None)
+settings.register_profile(
+    "suite", max_examples=int(os.environ.get("PANICROOM_EXAMPLES", "30")), deadline=None
+)
 settings.load_profile("suite")
