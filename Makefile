@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8420
 DEMO_DATA ?= .demo
 # More than the two cores: much of the suite waits for servers, browsers and hosts.
-WORKERS ?= 4
+WORKERS ?= 6
 
 .PHONY: help install demo demo-reset test bench lint format clean
 

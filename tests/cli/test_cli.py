@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from bot.settings import DatabaseConfig, Settings, StoreConfig
 from commands.inventory import HostEntry, Inventory
 from integrations.slack.client import SlackConfig
 from storage import migrations
+from tests.forks import panicroom
 from tests.support_http import RunningRoutes
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -29,22 +29,6 @@ slack.bot_token = "xoxb-x"
 slack.signing_secret = "s"
 routing.channel = "C0INCIDENTS"
 """
-
-
-def panicroom(
-    *arguments: str, cwd: Path, text: str | None = None, **environ: str
-) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PANICROOM_")}
-    return subprocess.run(
-        [sys.executable, "-m", "bot.cli", *arguments],
-        cwd=cwd,
-        input=text,
-        env=clean | environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_the_version_and_the_help(tmp_path: Path) -> None:

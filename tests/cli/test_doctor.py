@@ -20,7 +20,7 @@ from bot.demo.workspace.testing import RunningWorkspace, running_workspace
 from bot.doctor import Finding, examine
 from bot.settings import Settings, load_settings
 from storage import Database, Report, ReportState, migrations
-from tests.cli.test_cli import panicroom
+from tests.forks import panicroom
 
 
 @pytest.fixture

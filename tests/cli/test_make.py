@@ -6,7 +6,7 @@ import fcntl
 import re
 from pathlib import Path
 
-from tests.cli.test_cli import panicroom
+from tests.forks import panicroom
 
 MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text()
 

@@ -24,7 +24,8 @@ from storage import (
     migrations,
     utc_now,
 )
-from tests.cli.test_cli import LEAST, panicroom
+from tests.cli.test_cli import LEAST
+from tests.forks import panicroom
 
 EVIL = "web-evil\x1b]0;owned\x07\x1b[2J[bold]<!channel>"
 AT = datetime(2026, 11, 20, 9, 14, 7, tzinfo=UTC)

@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -18,6 +15,8 @@ import pytest
 
 from bot.demo.workspace.testing import running_workspace
 from storage import migrations
+from tests import forks
+from tests.forks import Forked
 
 SETTINGS = """
 server.port = {port}
@@ -29,25 +28,16 @@ routing.channel = "C0INCIDENTS"
 NO_SLACK = 'slack.api_url = "http://127.0.0.1:1/api/"'
 
 
-def start(directory: Path, port: int, setting: str = "") -> subprocess.Popen[str]:
+def start(directory: Path, port: int, setting: str = "") -> Forked:
     slack = "" if "api_url" in setting else NO_SLACK
     (directory / "panicroom.toml").write_text(f"{SETTINGS.format(port=port)}{slack}\n{setting}\n")
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PANICROOM_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bot.cli", "run", "--config", str(directory / "panicroom.toml")],
-        cwd=directory,
-        env=clean,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return forks.start("run", "--config", str(directory / "panicroom.toml"), cwd=directory)
 
 
 def test_it_runs_takes_reports_while_slack_is_down_and_stops_when_told(tmp_path: Path) -> None:
     bot = start(tmp_path, 0)
     try:
-        assert bot.stdout is not None
-        line = bot.stdout.readline()
+        line = bot.line()
         assert line.startswith("panicroom is up at http://127.0.0.1:"), bot.communicate()
         address = line.split()[-1]
         with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:
@@ -59,12 +49,9 @@ def test_it_runs_takes_reports_while_slack_is_down_and_stops_when_told(tmp_path:
         assert checks["database"] == "ok"
         assert checks["slack"] != "ok"
         (tmp_path / "dmesg").write_text("Kernel panic - not syncing: Fatal exception")
-        sent = [sys.executable, "-m", "bot.cli", "report", "dmesg", "--host", "web-9", "--url", address]
-        environ = {**os.environ, "PANICROOM_SECRET": "0123456789abcdef"}
-        assert (
-            subprocess.check_output(sent, cwd=tmp_path, env=environ, text=True, timeout=60)
-            == "R-1 accepted\n"
-        )
+        sent = ["report", "dmesg", "--host", "web-9", "--url", address]
+        done = forks.panicroom(*sent, cwd=tmp_path, PANICROOM_SECRET="0123456789abcdef")
+        assert done.stdout == "R-1 accepted\n"
         assert migrations.current(f"sqlite:///{tmp_path}/panicroom.db") == migrations.head()
     finally:
         bot.send_signal(signal.SIGTERM)
@@ -134,8 +121,7 @@ async def test_a_wrong_token_is_told_and_reports_are_taken_all_the_same(tmp_path
     async with running_workspace() as ws:
         bot = await asyncio.to_thread(start, tmp_path, 0, f'slack.api_url = "{ws.api_url}"')
         try:
-            assert bot.stdout is not None
-            line = await asyncio.to_thread(bot.stdout.readline)
+            line = await asyncio.to_thread(bot.line)
             async with aiohttp.ClientSession() as http, http.get(f"{line.split()[-1]}/readyz") as answer:
                 assert answer.status == 503
                 told = (await answer.json())["checks"]["slack"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +14,8 @@ import aiohttp
 
 from bot.demo.workspace.testing import RunningWorkspace
 from integrations.inbound import signed_headers
+from tests import forks
+from tests.forks import Forked
 
 SECRET = "0123456789abcdef-reports"
 OOPS = (
@@ -25,15 +25,11 @@ OOPS = (
 )
 
 
-def clean_environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith("PANICROOM_")}
-
-
 @dataclass
 class BotProcess:
     address: str
     config: Path
-    process: asyncio.subprocess.Process
+    process: Forked
 
     async def report(self, report_id: str, host: str = "web-17") -> tuple[int, dict[str, str]]:
         body = json.dumps({"id": report_id, "host": host, "text": OOPS, "kernel": "6.1.0-31-amd64"}).encode()
@@ -65,14 +61,8 @@ class BotProcess:
 
 async def panicroom(*arguments: str, cwd: Path) -> tuple[int, str, str]:
     """Exit status, standard output and standard error of one command."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot.cli", *arguments,
-        cwd=cwd, env=clean_environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(forks.panicroom, *arguments, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
 
 
 @asynccontextmanager
@@ -107,14 +97,10 @@ async def running_bot(
         """
     )
     log = (directory / "bot.log").open("ab")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot.cli", "run", "--config", str(config),
-        cwd=directory, env=clean_environment(), stdout=asyncio.subprocess.PIPE, stderr=log,
-    )  # fmt: skip
+    process = forks.start("run", "--config", str(config), cwd=directory, stderr=log.fileno())
     try:
-        assert process.stdout is not None
         async with asyncio.timeout(60):
-            line = (await process.stdout.readline()).decode()
+            line = await asyncio.to_thread(process.line)
         assert line.startswith("panicroom is up at http://127.0.0.1:"), (directory / "bot.log").read_text()
         address = line.split()[-1]
         if mode == "http":
@@ -123,9 +109,7 @@ async def running_bot(
             await ws.until_connected()
         yield BotProcess(address, config, process)
     finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(30):
-            await process.wait()
+        process.terminate()
+        await asyncio.to_thread(process.wait, 30)
         log.close()
     assert process.returncode == 0, (directory / "bot.log").read_text()

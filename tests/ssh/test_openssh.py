@@ -242,11 +242,11 @@ async def test_a_host_that_is_down_is_a_passing_trouble(clients: Clients, sshd: 
 
 async def test_a_time_out_ends_the_command_and_not_the_session(sshd: Sshd, clients: Clients) -> None:
     async with clients(sshd.config()).connect(sshd.host) as session:
-        done = await session.run(["sh", "-c", "echo began; exec sleep 300"], timeout=1)
+        done = await session.run(["sh", "-c", "echo began; exec sleep 300"], timeout=4)
         assert done.timed_out
         assert done.exit_status is None
         assert done.stdout == b"began\n"
-        assert 1 <= done.seconds < 5
+        assert 4 <= done.seconds < 60
         assert (await session.run(["echo", "still here"])).text == "still here\n"
 
 
