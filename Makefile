@@ -35,8 +35,9 @@ demo: $(STAMP)
 demo-reset: $(STAMP)
 	@$(BIN)/panicroom demo --forget --data $(DEMO_DATA)
 
+# Python keeps what it compiles, even where the environment says otherwise: each worker would compile every test anew.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench

@@ -11,7 +11,7 @@ from aiohttp import web
 from slack_sdk.signature import SignatureVerifier
 
 from bot.http import database_check, make_http
-from bot.metrics import Metrics
+from bot.metrics import CountedPager, Metrics
 from bot.schedule import Housekeeping
 from bot.settings import Settings
 from bot.slack_app import make_bolt
@@ -41,7 +41,7 @@ from commands.router import Router
 from commands.triage.slack import register as register_triage
 from commands.triage.workflow import TriageDesk
 from integrations.changes import JiraTracker
-from integrations.pager import PagerClient, PagerError
+from integrations.pager import PagerClient
 from integrations.redaction import Redactor
 from integrations.slack.client import SlackClient
 from integrations.slack.errors import SlackError
@@ -243,45 +243,6 @@ class Bot:
 
     async def _show_home(self, user: str) -> None:
         await publish_home(self.context, user)
-
-
-class CountedPager:
-    """The pager, with what came of each call counted."""
-
-    def __init__(self, client: PagerClient, metrics: Metrics) -> None:
-        self.client = client
-        self.metrics = metrics
-
-    async def trigger(
-        self,
-        dedup_key: str,
-        summary: str,
-        *,
-        source: str,
-        severity: str,
-        details: dict[str, str],
-        link: str | None,
-    ) -> None:
-        await self._counted(
-            "trigger",
-            self.client.trigger(
-                dedup_key, summary, source=source, severity=severity, details=details, link=link
-            ),
-        )
-
-    async def resolve(self, dedup_key: str) -> None:
-        await self._counted("resolve", self.client.resolve(dedup_key))
-
-    async def close(self) -> None:
-        await self.client.close()
-
-    async def _counted(self, action: str, work: Awaitable[object]) -> None:
-        try:
-            await work
-        except PagerError:
-            self.metrics.pages.labels(action, "failed").inc()
-            raise
-        self.metrics.pages.labels(action, "ok").inc()
 
 
 async def _guard(forever: Callable[[], Awaitable[None]]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from integrations.pager import PagerClient, PagerError
 
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW = (0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0)
@@ -104,3 +108,42 @@ class Metrics:
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class CountedPager:
+    """The pager, with what came of each call counted."""
+
+    def __init__(self, client: PagerClient, metrics: Metrics) -> None:
+        self.client = client
+        self.metrics = metrics
+
+    async def trigger(
+        self,
+        dedup_key: str,
+        summary: str,
+        *,
+        source: str,
+        severity: str,
+        details: dict[str, str],
+        link: str | None,
+    ) -> None:
+        await self._counted(
+            "trigger",
+            self.client.trigger(
+                dedup_key, summary, source=source, severity=severity, details=details, link=link
+            ),
+        )
+
+    async def resolve(self, dedup_key: str) -> None:
+        await self._counted("resolve", self.client.resolve(dedup_key))
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    async def _counted(self, action: str, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except PagerError:
+            self.metrics.pages.labels(action, "failed").inc()
+            raise
+        self.metrics.pages.labels(action, "ok").inc()
