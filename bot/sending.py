@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from integrations.inbound import signed_headers
+from integrations.kernel import read_crash
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
@@ -37,6 +38,10 @@ def make_report(host: str, text: str, *, report_id: str | None = None, **facts: 
     own = hashlib.sha256(f"{host}\0{text}".encode("utf-8", "replace")).hexdigest()[:32]
     report = {"id": report_id or f"by-hand-{own}", "host": host, "text": text}
     return report | {key: value for key, value in facts.items() if value is not None}
+
+
+def holds_crash(text: bytes) -> bool:
+    return read_crash(text).crash
 
 
 def send_report(url: str, secret: str, report: dict[str, Any]) -> Taken:

@@ -35,16 +35,19 @@ from storage.queries import HeldReport, parents_of, reports_held, reports_waitin
 log = structlog.get_logger(__name__)
 
 SHOWN = 8  # of each kind; what is beyond is counted
+HOSTS_NAMED = 3  # of one incident
 _LIVE = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
 _LIGHT = {IncidentState.OPEN: ":red_circle:", IncidentState.ACKNOWLEDGED: ":large_orange_circle:"}
 
 
 @dataclass(frozen=True)
 class OpenIncident:
-    """An incident that is not resolved, with how many panics it holds."""
+    """An incident that is not resolved, with how many panics it holds, and of which hosts (the first few by name)."""
 
     incident: Incident
     panics: int
+    hosts: tuple[str, ...]
+    hosts_total: int
     channel: str | None
     ts: str | None
 
@@ -186,6 +189,7 @@ def _incident_line(shown: OpenIncident, now: datetime, links: Mapping[int, str])
     ref = incident_ref(incident.id)
     name = linked(ref, links.get(incident.id or 0))
     parts = [
+        *_hosts(shown),
         _counted(shown.panics, "panic"),
         f"open for {span(now - incident.opened_at)}",
     ]
@@ -203,6 +207,13 @@ def _incident_line(shown: OpenIncident, now: datetime, links: Mapping[int, str])
         parts.append("silenced")
     light = _LIGHT.get(incident.state, "")
     return f"{light} *{name}* {escape(shorten(incident.title, 200))}\n" + " · ".join(parts)
+
+
+def _hosts(shown: OpenIncident) -> list[str]:
+    """`web-17, web-18 and 40 more`; nothing where no panic is left in the incident."""
+    named = ", ".join(code(shorten(host, 80)) for host in shown.hosts)
+    more = shown.hosts_total - len(shown.hosts)
+    return [f"{named} and {more} more" if more > 0 else named] if named else []
 
 
 def _attention(facts: HomeFacts) -> list[b.Block]:
@@ -263,16 +274,21 @@ def _begin(role: Role) -> str:
 def _with_threads(session: Session, incidents: list[Incident]) -> tuple[OpenIncident, ...]:
     ids = {i.id for i in incidents if i.id is not None}
     counted = session.exec(
-        select(Panic.incident_id, func.count())
+        select(Panic.incident_id, func.count(), func.count(col(Panic.host).distinct()))
         .where(col(Panic.incident_id).in_(ids))
         .group_by(col(Panic.incident_id))
     ).all()
-    panics = dict(counted)
+    panics = {incident: (number, hosts) for incident, number, hosts in counted}
     threads = parents_of(session, ids)
     made = []
     for incident in incidents:
         _state, channel, ts = threads.get(incident.id or 0, (None, None, None))
-        made.append(OpenIncident(incident, panics.get(incident.id, 0), channel, ts))
+        number, hosts = panics.get(incident.id, (0, 0))
+        named = session.exec(
+            select(Panic.host).where(Panic.incident_id == incident.id).group_by(Panic.host)
+            .order_by(Panic.host).limit(HOSTS_NAMED)
+        ).all()  # fmt: skip
+        made.append(OpenIncident(incident, number, tuple(named), hosts, channel, ts))
     return tuple(made)
 
 

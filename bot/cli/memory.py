@@ -112,7 +112,7 @@ def report(
     ] = None,
 ) -> None:
     """Send one signed report by hand, as a host would."""
-    from bot.sending import NotTaken, make_report, send_report
+    from bot.sending import NotTaken, holds_crash, make_report, send_report
 
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -130,3 +130,5 @@ def report(
     except NotTaken as error:
         fail(str(error))
     print(f"{taken.report_id} {taken.status}")
+    if not holds_crash(raw):
+        print(f'note: {file} holds no crash text, so its panic reads "cause unknown".', file=sys.stderr)

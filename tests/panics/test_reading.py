@@ -425,7 +425,7 @@ async def test_home_shows_what_is_open_mine_and_needs_somebody(
         *others, Incident(signature_key="z", title="old", channel="C0INCIDENTS", state=IncidentState.RESOLVED)
     )
     store(
-        panic(incident_id=1), panic(incident_id=1),
+        *(panic(incident_id=1, host=h) for h in ("web-17", "db-3", "web-17", "web-<1>", "web-2")),
         SlackMessage(key="incident:1", incident_id=1, channel="C0INCIDENTS", ts=parent),
         Report(external_id="q", host="strange-1", state=ReportState.QUARANTINED, received_at=now),
         ChangeLink(panic_id=1, key="OPS-9", linked_by="U0ONCALL", error="no answer", attempts=3, next_at=now),
@@ -439,7 +439,8 @@ async def test_home_shows_what_is_open_mine_and_needs_somebody(
     link = await desk.ctx.slack.permalink("C0INCIDENTS", parent)
     assert seen.count(f"*<{link}|I-1>* NULL pointer") == 2, "once as open, once as mine"
     assert "<!channel>" not in seen
-    assert ":rotating_light: critical · 2 panics · open for 2 h · <@U0ONCALL> · runbook not done" in seen
+    assert ":rotating_light: critical · `db-3`, `web-17`, `web-2` and 1 more · 5 panics · open for 2 h" in seen
+    assert "<@U0ONCALL> · runbook not done" in seen
     assert "the newest 8 of 13" in seen
     assert "*Open incidents* (the newest 8 of 13;" in seen
     assert "*Mine* (1)" in seen
