@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from integrations.kernel import framing, netconsole, pstore
+from integrations.kernel import framing, interleaving, netconsole, pstore
 from integrations.kernel.crash import Crash, Kind
 from integrations.kernel.excerpt import Excerpt
 from integrations.kernel.reports import Report, find_heads, gather, group
@@ -89,7 +89,11 @@ def read_crash(text: str | bytes) -> Crash:
     plain = plain_text(whole)
     if "\r" in plain:
         plain = plain.replace("\r\n", "\n").replace("\n\r", "\n")
-    reports = group(plain, find_heads(plain))
+    heads = find_heads(plain)
+    parted = interleaving.part(plain, heads)
+    if parted:
+        plain, heads = parted.text, find_heads(parted.text)
+    reports = group(plain, heads, parted.unsure if parted else None)
     _told_again(reports)
     reports = [r for r in reports if not r.dropped]
     if not reports:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from integrations.kernel.framing import Line, split_stamps, undress
@@ -29,7 +30,8 @@ class Head:
 
 @dataclass(slots=True)
 class Report:
-    """A head, the heads that only continue it, and its lines (of the head's printk context only)."""
+    """A head, the heads that only continue it, and its lines (of the head's printk context only). `unsure` is
+    None for a report that stands alone, else how many lines of its trace may be of one it was parted from."""
 
     head: Head
     tails: list[Head] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Report:
     crash: bool = False
     head_lost: bool = False
     dropped: bool = False
+    unsure: int | None = None
 
 
 def candidate_lines(text: str) -> list[int]:
@@ -161,11 +164,15 @@ def _beside(text: str, heads: list[Head], weak: Head) -> bool:
     return False
 
 
-def group(text: str, heads: list[Head]) -> list[Report]:
-    """Reports in the order of the log. A note never swallows what follows it."""
+def group(text: str, heads: list[Head], parted: Mapping[int, int] | None = None) -> list[Report]:
+    """Reports in the order of the log. A note never swallows what follows it. `parted`: start of a head that
+    opens a report in any case -> its `unsure`."""
     reports: list[Report] = []
     strong = [head for head in heads if head.rule.weight != "weak"]
     for head in heads:
+        if parted and head.start in parted:
+            reports.append(Report(head, crash=head.rule.rank == 3, unsure=parted[head.start]))
+            continue
         latest = [report.head for report in reports[-1:]]
         if head.rule.weight == "weak" and (_beside(text, strong, head) or _beside(text, latest, head)):
             continue
@@ -181,7 +188,7 @@ def group(text: str, heads: list[Head]) -> list[Report]:
     return reports
 
 
-_LEAD = re.compile(
+LEAD = re.compile(
     r"-+\[ cut here|8<--- cut here|={10,}|refcount_t: |list_(?:add|del) corruption|skbuff: skb_|usercopy: |"
     r"kasan: |Uhhuh\. NMI|sysrq: |SysRq : |lkdtm: |detected buffer overflow|kernel tried to|ODEBUG: |"
     r"VFS: Busy|BUG: |traps: PANIC|Mem abort|page:|pc:|\*\* replaying|VM_BUG|BUG_ON|\S+: assertion|Dazed"
@@ -194,10 +201,10 @@ _BODY = re.compile(
     r"---\[ end|Stack:|[0-9a-f]{8,16} |Process |task: |Workqueue|RIP|EIP|NIP|GPR|Krnl|epc|-+\[ cut|"
     r"invalid opcode|last sysfs|Dumping ftrace|Failing address|Fault in |AS:[0-9a-f]|\()"
 )
-_BOOT = re.compile(
+BOOT = re.compile(
     r"(?:Linux version \d|Booting Linux on|Decompressing Linux|Command line: |BIOS-provided physical)"
 )
-_REPORTISH = re.compile(
+REPORTISH = re.compile(
     r"\s|\S*\+0x|R[A-Z0-9]{1,2}: |[A-Z]{2,3}: |CR\d: |Code: |CPU: |Call |Modules linked|Hardware name|x\d+ ?: |"
     r"pc : |lr : |sp : |pstate|Krnl|NIP|GPR|epc|ra :|gp :|t\d |s\d |a\d |\[<|\[c0|Kernel panic|---\[|Kdump|Tainted|"
     r"NMI backtrace|rcu|Task dump|task:|INFO: |Sending NMI|Showing all|Process |Stack:|Workqueue|Oops|"
@@ -232,11 +239,11 @@ def gather(text: str, reports: list[Report], number: int) -> None:
                 continue
             if line.foreign and at != head.start:
                 continue
-            if "L" in line.text and at > last_tail and _BOOT.match(line.text):
+            if "L" in line.text and at > last_tail and BOOT.match(line.text):
                 limit = 0
                 break
             lines.append(line)
-            if not line.text or _REPORTISH.match(line.text):
+            if not line.text or REPORTISH.match(line.text):
                 quiet = 0
                 kept = len(lines)
             else:
@@ -260,7 +267,7 @@ def _lead(text: str, report: Report, floor: int) -> list[Line]:
         start = text.rfind("\n", 0, at - 1) + 1
         line = undress(text[start : min(at - 1, start + 8192)])
         same = report.head.line.context in (None, line.context)
-        if same and _LEAD.match(line.text.lstrip()):
+        if same and LEAD.match(line.text.lstrip()):
             found.append(line)
             at = start
         elif (found and not same) or (not found and line.text.strip() and not same):

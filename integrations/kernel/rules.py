@@ -93,6 +93,22 @@ def taint_letters() -> dict[str, str]:
     return dict(entry.split(None, 1) for entry in _entries("taints.txt"))
 
 
+@cache
+def _parts() -> tuple[re.Pattern[str], tuple[float, ...]]:
+    pairs = [entry.split(None, 1) for entry in _entries("parts.txt")]
+    return (
+        re.compile(r"\s{0,4}(?:" + "|".join(f"({pattern})" for _, pattern in pairs) + ")", re.ASCII),
+        tuple(float(rank) for rank, _ in pairs),
+    )
+
+
+def part_rank(text: str) -> float | None:
+    """Where in its report a line stands (`parts.txt`), None for lines that may stand anywhere."""
+    pattern, ranks = _parts()
+    match = pattern.match(text)
+    return ranks[match.lastindex - 1] if match and match.lastindex else None
+
+
 _SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm|lto_priv|clone|str|resume|destroy|cleanup|\d).*\Z")
 _WRAPPER = re.compile(
     r"\A(?:__pfx_|__cfi_)?"

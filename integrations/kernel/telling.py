@@ -107,6 +107,10 @@ def _choose(report: Report, texts: list[str], stacks: list[Stack], kind: Kind) -
         (plain_name(m["f"]) for text in texts if "Workq" in text and (m := _WORKQUEUE.match(text))), None
     )
     if pick == "anchor":
+        if report.unsure and any(s.pc for s in stacks):
+            verdict = culprit.pick_pc(stacks, work=work)
+            verdict.why.append("the trace may hold another report's frames: no way outwards through it")
+            return verdict
         return culprit.pick_anchor(stacks, work)
     if pick == "leak":
         return culprit.pick_leak(stacks)
@@ -148,6 +152,16 @@ def _choose_lock(texts: list[str], stacks: list[Stack]) -> Verdict:
         held = Frame(plain_name(match["f"]), module=match["mod"]) if match else below
         if held and not culprit.is_generic(held):
             return Verdict(held, verdict.frames, verdict.doubtful, [f"the lock line names {held.function}"])
+    if verdict.frame is None or culprit.is_generic(verdict.frame):
+        at = next((i for i, text in enumerate(texts) if text.lstrip().startswith("-> #0 ")), len(texts))
+        why = ["the trace is all generic; dependency #0 is of the same attempt"]
+        newest: list[Frame] = []
+        for text in texts[at + 1 : at + 30]:
+            if (below := read_frame(text)) is None:
+                break
+            newest.append(below)
+        if frame := culprit.first_to_blame(newest, why):
+            return Verdict(frame, verdict.frames, verdict.doubtful, why)
     return verdict
 
 
@@ -209,6 +223,11 @@ def tell(text: str, report: Report) -> Crash:
     for tail in report.tails[:8]:
         of = f"rule {tail.rule.number} ({tail.rule.kind}, {tail.rule.weight})"
         explain.append(f"continued by {of}: {tail.line.text.strip()[:160]}")
+    if report.unsure is not None:
+        unsure = (
+            f"{report.unsure} lines of its trace could be the other's" if report.unsure else "no doubt left"
+        )
+        explain.append(f"two CPUs wrote at once: parted by the order of a report's lines; {unsure}")
     if sharpened:
         explain.append(f"kind {kind}: {sharpened}")
     explain += verdict.why

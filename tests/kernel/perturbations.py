@@ -343,16 +343,18 @@ def lose_five_percent(log: str, rng: random.Random) -> str:
     return _lose(log, rng, 0.05)
 
 
+_HEAD = re.compile(r"BUG|WARNING: |INFO: |ault|panic|Internal error|divide error|UBSAN|unreferenced|cut here")
+_TRACE = re.compile(r"[Cc]all [Tt]race|Backtrace")
+
+
 def cut_after_trace(log: str, rng: random.Random) -> str:
-    """The log ends 30 lines after the first trace behind a head began."""
-    lines = log.split("\n")
-    head = re.compile(r"BUG|WARNING: |INFO: |ault|panic|error|UBSAN|unreferenced|cut here")
-    first = next((i for i, line in enumerate(lines) if head.search(line)), 0)
-    start = next(
-        (i for i in range(first, len(lines)) if re.search(r"[Cc]all [Tt]race|Backtrace", lines[i])),
-        len(lines),
-    )
-    return "\n".join(lines[: start + 31])
+    """The log ends 30 lines after the head's first trace began; of several callers, those of the head's count."""
+    lines, spoken = log.split("\n"), said(log)
+    first = next((i for i, line in enumerate(lines) if _HEAD.search(line)), 0)
+    own = [i for i in range(first, len(lines)) if spoken[i].caller == spoken[first].caller]
+    start = next((n for n, i in enumerate(own) if _TRACE.search(lines[i])), len(own))
+    last = own[start + 30] if start + 30 < len(own) else len(lines)
+    return "\n".join(lines[: last + 1])
 
 
 def netconsole_with_losses(log: str, rng: random.Random) -> str:

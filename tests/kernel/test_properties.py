@@ -112,6 +112,8 @@ HOSTILE = {
     "netconsole": "6,1,1,-;BUG: x\n",
     "parts": "Panic#1 Part1\nBUG: x\n",
     "version": "Linux version 6\nBUG: soft lockup - CPU#1 stuck for 1s! [a:1]\n",
+    "woven": "BUG: kernel NULL pointer dereference, address: 0\ngeneral protection fault: 0000 [#1]\nRIP: 0010:a+0x1/0x2\n"
+    "RIP: 0010:" + "b" * 200 + "+0x1/0x2\nCall Trace:\n a+0x1/0x2\nCall Trace:\n b+0x1/0x2\n",
     "modules": "BUG: Bad page state\nModules linked in: " + "a " * 40 + "\n",
 }
 

@@ -204,3 +204,32 @@ Call Trace:
  frob_parse+0x48/0xb0 [frob]
 """
     assert read_crash(text).function == "frob_parse"
+
+
+LOCKDEP_CUT = """\
+WARNING: possible circular locking dependency detected
+5.4.0 #1 Not tainted
+------------------------------------------------------
+frobd/4896 is trying to acquire lock:
+ (a_mutex){+.+.}, at: mutex_lock_nested+0x58/0xab0
+-> #1 (b_mutex){+.+.}:
+       lock_acquire+0x1d5/0x580
+       other_subsystem_read+0xb9/0x970
+
+-> #0 (a_mutex){+.+.}:
+       lock_acquire+0x1d5/0x580
+       mutex_lock_nested+0x16/0x20
+       frob_attach+0x58/0xab0
+
+stack backtrace:
+CPU: 0 PID: 4896 Comm: frobd Not tainted 5.4.0 #1
+Call Trace:
+ dump_stack+0x194/0x257
+ print_circular_bug+0x42d/0x610
+ __lock_acquire+0x3498/0x47f0
+"""
+
+
+def test_lockdep_cut_before_anyone_to_blame_is_named_by_its_newest_dependency() -> None:
+    whole = LOCKDEP_CUT + " lock_acquire+0x1d5/0x580\n mutex_lock_nested+0x16/0x20\n frob_attach+0x58/0xab0\n"
+    assert read_crash(LOCKDEP_CUT).signature.key == read_crash(whole).signature.key == "lockdep|frob_attach"
