@@ -10,21 +10,33 @@ import structlog
 from aiohttp import web
 from slack_sdk.signature import SignatureVerifier
 
+from bot.alertmanager import AlertRoute
+from bot.analysing import make_analysis, use_redaction
+from bot.central import make_copies
+from bot.changes_feed import make_feed
 from bot.http import database_check, make_http
+from bot.jira_hook import JiraRoute
 from bot.metrics import CountedPager, Metrics
+from bot.netconsole import NetconsolePort
 from bot.schedule import Housekeeping
 from bot.settings import Settings
 from bot.slack_app import make_bolt
 from bot.slack_front import FrontDesk
 from bot.slack_http import SlackRoute
 from bot.slack_socket import SocketDoor
+from bot.sweeping import make_sweep
 from bot.version import VERSION
 from bot.workflows import Workflows
 from commands.access import Access
+from commands.analysis.slack import register as register_analysis
 from commands.changes.desk import ChangeDesk
+from commands.changes.recent import RecentChanges
 from commands.changes.slack import register as register_changes
 from commands.context import Context
+from commands.copies.slack import register as register_copies
+from commands.evidence.again import BundleAgain
 from commands.evidence.slack import register as register_evidence
+from commands.evidence.terms import SlackTerms
 from commands.evidence.workflow import EvidenceDesk
 from commands.home import publish_home
 from commands.hosts.visits import Visits
@@ -38,6 +50,7 @@ from commands.intake.desk import IntakeDesk, Taken
 from commands.intake.slack import register as register_intake
 from commands.panics.slack import register as register_panics
 from commands.router import Router
+from commands.sweep.slack import register as register_sweep
 from commands.triage.slack import register as register_triage
 from commands.triage.workflow import TriageDesk
 from integrations.changes import JiraTracker
@@ -87,25 +100,41 @@ class Bot:
             settings.routing,
             admin_channel=settings.slack.admin_channel,
             redact=lambda text: Redactor().redact(text),
+            report_within=settings.netconsole.report_within,
         )
         self.pager = (
             CountedPager(PagerClient(settings.pager), self.metrics) if settings.pager.enabled else None
+        )
+        self.netconsole = (
+            NetconsolePort(self.context, settings.netconsole, self.reports, self.intake, self.metrics)
+            if settings.netconsole.enabled
+            else None
         )
         self.watch = Watch(self.context, settings.incident, settings.routing, self.printer, self.pager)
         jira = settings.changes.jira
         self.tracker = JiraTracker(jira) if jira is not None else None
         self.changes = ChangeDesk(self.context, self.tracker, settings.changes)
+        self.feed_route, self.feed_files = make_feed(settings, self.db, self.metrics, self.changes.on_fed)
+        self.context.weigh_changes = RecentChanges(self.changes.search, settings.workload).lines
         self.store = LocalStore(settings.store.dir)
         self.ssh = SshClient(settings.ssh)
         self.visits = Visits(self.context, self.ssh)
         self.workflows = Workflows(settings.database.url)
-        self.triage = TriageDesk(self.context, self.visits, settings.triage)
+        self.triage = TriageDesk(self.context, self.visits, settings.triage, central=settings.central.url)
         self.evidence = EvidenceDesk(self.context, self.visits, self.store, settings.evidence)
+        self.analysis = make_analysis(self.context, self.store, settings)
+        self.terms = SlackTerms(self.context, settings.evidence.slack_days)
+        self.again = BundleAgain(self.context, self.store, settings.evidence)
+        self.copies = make_copies(self.context, self.visits, settings, self.evidence.begin)
         register_incident(self.router, IncidentDesk(self.context, settings.incident, settings.routing))
         register_intake(self.router, self.intake)
         register_triage(self.router, self.triage)
         register_evidence(self.router, self.evidence)
+        register_copies(self.router, self.copies)
+        register_analysis(self.router, self.analysis)
         register_changes(self.router, self.changes)
+        self.sweep = make_sweep(self.context, self.reports, settings, self.metrics)
+        register_sweep(self.router, self.sweep)
         register_panics(self.router, self.context)
         self.bolt = make_bolt(self.router, self.slack, on_home=self._show_home)
         self.front = FrontDesk(self.db, self.requests, self.router, self.bolt, self.slack)
@@ -131,12 +160,13 @@ class Bot:
             self.metrics.thread_seconds.observe(seconds)
 
     def _taken(self, taken: Taken) -> None:
-        if taken.how not in ("witness", "moved"):
+        if taken.how not in ("witness", "moved", "ignored"):
             self.metrics.panics.labels(taken.kind).inc()
 
     async def start(self) -> None:
         """Opens the port last: who is answered is served."""
         self.settings.store.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(use_redaction, self.settings)
         left = await asyncio.to_thread(self.store.clear_unfinished)
         if left:
             log.info("store.unfinished_removed", files=left)
@@ -147,13 +177,22 @@ class Bot:
         self.workflows.start()
         await self.triage.resume()
         await self.evidence.resume()
+        await self.analysis.resume()
+        await self.copies.resume()
         await self.front.start()
         self._run(self.printer.run)
         self._run(self.changes.run)
+        self._run(self.feed_files.run)
         self._run(self.intake.run)
         self._run(self.watch.run)
+        self._run(self.terms.run)
+        self._run(self.again.run)
+        self._run(self.sweep.run)
         self._run(self._keep_greeting)
         self._run(Housekeeping(self.db, clock=utc_now).run)
+        if self.netconsole is not None:
+            await self.netconsole.start()
+            self._run(self.netconsole.run)
         if self.socket is not None:
             await self.socket.start()
         await self._open_port()
@@ -163,6 +202,8 @@ class Bot:
         """Lets nothing in, then ends what runs. What is not finished goes on at the next start."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self.netconsole is not None:
+            self.netconsole.close()
         if self.socket is not None:
             await self.socket.stop()
         await self.front.stop()
@@ -170,7 +211,9 @@ class Bot:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.workflows.stop()
+        await self.copies.close()
         await self.visits.close()
+        await self.sweep.close()
         self.ssh.close()
         await self.reports.close()
         await self.requests.close()
@@ -203,6 +246,21 @@ class Bot:
             count_waiting=lambda: self.db.read(reports_waiting),
             version=VERSION,
         )
+        alerts = AlertRoute(
+            self.settings.alertmanager,
+            server=server,
+            inventory=self.inventory,
+            inbox=self.reports,
+            metrics=self.metrics,
+            on_report=self._on_reports,
+            tell_admins=self.intake.tell,
+            sources=self.settings.netconsole.sources,
+        )
+        app.router.add_post("/v1/alertmanager", alerts.handle)
+        hook = self.settings.jira.webhook_secret if self.settings.jira is not None else None
+        rung = JiraRoute(hook, body_limit=server.body_limit, on_changed=self.changes.on_ticket_changed)
+        app.router.add_post("/v1/jira", rung.handle)
+        app.router.add_post("/v1/changes", self.feed_route.handle)
         if self.settings.slack.mode == "http":
             verifier = SignatureVerifier(self.settings.slack.signing_secret.get_secret_value())
             app.router.add_post("/slack/events", SlackRoute(self.front, verifier, self.metrics).handle)

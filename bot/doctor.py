@@ -11,18 +11,21 @@ from pathlib import Path
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bot.central import central_findings
 from bot.machine import (
     Finding,
     database_findings,
     pager_findings,
     port_findings,
     reports_findings,
+    runbook_findings,
     settings_findings,
     ssh_findings,
     store_findings,
 )
 from bot.manifest import BOT_SCOPES
 from bot.settings import Settings
+from bot.sweeping import sweep_findings
 from integrations.changes import ChangeError, JiraTracker
 from integrations.slack.client import SlackClient
 from integrations.slack.errors import SlackError
@@ -47,6 +50,9 @@ async def examine(
         ("channels", lambda: _channels(settings, slack)),
         ("groups", lambda: _groups(settings, slack)),
         ("ssh", lambda: _in_thread(lambda: ssh_findings(settings))),
+        ("runbook", lambda: _in_thread(lambda: runbook_findings(settings))),
+        ("central store", lambda: central_findings(settings)),
+        ("sweep", lambda: _in_thread(lambda: sweep_findings(settings))),
         ("jira", lambda: _jira(settings, clock)),
         ("pager", lambda: _in_thread(lambda: pager_findings(settings))),
     ]

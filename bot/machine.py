@@ -16,7 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from bot.settings import Settings
+from commands.triage.runbook import doubts, load_runbook
 from integrations.slack.text import clean
+from integrations.ssh import SshConfigRefused
+from integrations.ssh.ssh_config import SshConfigFile
 from storage import ReportState, report_ref
 from storage.database import make_engine
 from storage.migrations import SchemaError, current, head
@@ -209,6 +212,12 @@ def ssh_findings(settings: Settings) -> list[Finding]:
         )
     except OSError as error:
         findings.append(Finding("known hosts", "fail", f"{known_hosts}: {error.strerror}", _KNOWN_HOSTS))
+    if ssh.config_file is not None:
+        try:
+            SshConfigFile.read(ssh.config_file)
+            findings.append(Finding("ssh config", "ok", f"{ssh.config_file} is followed"))
+        except SshConfigRefused as error:
+            findings.append(Finding("ssh config", "fail", str(error)[:300], "See docs/runbook.md."))
     if ssh.key_file is not None:
         findings.append(_ssh_key(ssh.key_file.expanduser()))
     elif ssh.agent:
@@ -254,6 +263,18 @@ def _ssh_key(file: Path) -> Finding:
             "ssh key", "warn", f"{file} can be read by others (mode {mode:04o})", f"chmod 600 {file}"
         )
     return Finding("ssh key", "ok", f"{file} ({key.get_name()}, {key.fingerprint})")
+
+
+def runbook_findings(settings: Settings) -> list[Finding]:
+    """The runbook with the team's steps. What is wrong is told with the settings; this is what is hardly meant."""
+    path = settings.triage.runbook
+    runbook = load_runbook(path)
+    commands = sum(len(step.command) for step in runbook.step)
+    own = f", with steps of {path}" if path is not None else ""
+    findings = [Finding("runbook", "ok", f"{len(runbook.step)} steps, {commands} commands{own}")]
+    return findings + [
+        Finding("runbook", "warn", f"{path}, {doubt}", "See docs/runbook.md.") for doubt in doubts(path)
+    ]
 
 
 def pager_findings(settings: Settings) -> list[Finding]:

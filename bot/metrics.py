@@ -90,10 +90,70 @@ class Metrics:
             ["method", "outcome"],
             registry=self.registry,
         )
+        self.sweep_places = Counter(
+            "panicroom_sweep_places_total",
+            "Looks of sweeps by kind (host, directory) and outcome: swept, unreachable, refused, left (somebody was at "
+            "work there), failed.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self.sweep_dumps = Counter(
+            "panicroom_sweep_dumps_total",
+            "Dumps that sweeps saw: new (nobody had told of it), history (new, and old), known, test, in_progress, "
+            "unread, unplaced (no host of the inventory).",
+            ["what"],
+            registry=self.registry,
+        )
+        self.sweep_finished = Gauge(
+            "panicroom_sweep_finished_timestamp_seconds",
+            "When the last sweep of this process was done, in seconds since the epoch; 0 before the first.",
+            registry=self.registry,
+        )
         self.pages = Counter(
             "panicroom_pages_total",
             "Events sent to the pager by action and outcome (ok, failed).",
             ["action", "outcome"],
+            registry=self.registry,
+        )
+
+        self.netconsole_datagrams = Counter(
+            "panicroom_netconsole_datagrams_total",
+            "netconsole datagrams by outcome: taken, unknown (no host has that address), limited (over the sender's "
+            "rate), refused (no memory, or too large), doubled (basic lines of a sender of extended ones).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.netconsole_lost = Counter(
+            "panicroom_netconsole_lost_total",
+            "netconsole messages that never reached the bot, by where they were lost: network (gaps in the senders' "
+            "numbers), kernel (the socket's receive buffer was full).",
+            ["where"],
+            registry=self.registry,
+        )
+        self.netconsole_crashes = Counter(
+            "panicroom_netconsole_crashes_total",
+            "Crashes seen by netconsole as they happened.",
+            registry=self.registry,
+        )
+        self.netconsole_senders = Gauge(
+            "panicroom_netconsole_senders", "Senders of netconsole lines remembered.", registry=self.registry
+        )
+        self.netconsole_bytes = Gauge(
+            "panicroom_netconsole_bytes", "Bytes of netconsole lines kept in memory.", registry=self.registry
+        )
+        self.alerts = Counter(
+            "panicroom_alerts_total",
+            "Alerts at POST /v1/alertmanager by outcome: accepted, duplicate, quarantined, ignored (no matcher of "
+            "alertmanager.alerts), no_host, invalid, truncated (Alertmanager left them out), or the error code.",
+            ["outcome"],
+            registry=self.registry,
+        )
+
+        self.changes_told = Counter(
+            "panicroom_changes_told_total",
+            "Changes told at POST /v1/changes and by feed files, by outcome: new, updated, unchanged; bad_file, or the "
+            "error code, for a request or a file that was refused.",
+            ["outcome"],
             registry=self.registry,
         )
 

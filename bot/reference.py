@@ -19,7 +19,7 @@ from typer.main import get_command
 from bot.cli import app
 from bot.metrics import Metrics
 from bot.settings import Settings
-from bot.sources import is_list, is_secret, submodel
+from bot.sources import is_list, is_secret, is_table, submodel
 from commands.durations import write_duration
 
 SECTIONS = {
@@ -37,7 +37,19 @@ SECTIONS = {
     "triage": "How far back the runbook looks.",
     "triage.patience": "How long a host that does not answer is waited for, before triage. It may still reboot.",
     "evidence": "How large and how slow one piece of evidence may be, and what Slack gets to see of it.",
+    "redaction": "What is taken out of host text before Slack sees it, each rule on or off. What is taken out gets a "
+    "name, the same for the same thing in every message and file of this installation; the store keeps the original.",
+    "analysis": "Where debug information of kernels comes from, and what a program that reads a dump may take. See "
+    "[analysis.md](analysis.md).",
     "evidence.patience": "How long a host that does not answer is waited for, before the evidence is collected.",
+    "central": "Where vmcores are copied to, and how gently. See [central-store.md](central-store.md).",
+    "central.patience": "How long a host or a store that does not answer is waited for while a dump is copied; counted "
+    "anew with each part that has come.",
+    "sweep": "The look for dumps that nobody reported. See [sweep.md](sweep.md).",
+    "sweep.directories": "A directory that the hosts' kdump itself writes to over NFS or SSH, mounted where the bot "
+    "runs.",
+    "feed": "Changes that a pipeline or a file tells. See [changes-feed.md](changes-feed.md).",
+    "workload": 'Where the runbook asks how busy a host was. With neither source it says "not checked".',
     "jira": "The tracker of changes. Leave the section out, and nothing can be linked.",
     "changes": "When the bot looks for a change by itself, and what it does while the tracker does not answer.",
     "pager": "The way out when nobody acknowledges, or when Slack is down.",
@@ -87,16 +99,20 @@ DESCRIPTIONS = {
     "jira.projects": "Keys of the projects that hold changes.",
     "jira.jql": "The search. `{projects}` and `{names}` are put in quoted, `{since}` is a period such as `-180m`; "
     "`{names}` and `{since}` must be there.",
+    "jira.project_jql": 'For projects that need a search of their own: `[jira.project_jql]` with `NET = "…"`.',
     "jira.name_fields": "Ids of the fields in which a ticket names hosts, rings, services and hardware.",
     "jira.started_field": "Id of the field that says when a change begins.",
     "jira.ended_field": "Id of the field that says when a change ends.",
     "jira.timeout": "Seconds for a connection, and for each wait for bytes.",
     "jira.max_results": "Tickets asked for in one search at most.",
+    "jira.webhook_secret": "What Jira must know to say at POST /v1/jira that a ticket has changed, at least 16 "
+    "characters. Without it the route is closed, and linked tickets are read from time to time.",
     "hosts.name": "Name as the host reports it, or a pattern: `web-*`, `db-[0-9]`.",
     "hosts.address": "Address for SSH. Default: the name.",
     "hosts.port": "Port for SSH.",
     "hosts.ring": "Deployment ring, for routing, filters and comparison.",
     "hosts.hardware": "Model, where the host does not report it.",
+    "hosts.service": "What runs on it: a change may be made to a service.",
     "hosts.criticality": "A critical host's incident mentions `routing.mention_group` and may call the pager.",
     "hosts.owner": "Team or service that owns it, for routing.",
     "hosts.secret": "The host's own reporting secret: with it a report may speak for this host (or the hosts of this "
@@ -231,6 +247,8 @@ def _allowed(name: str, field: FieldInfo) -> str:
         return ", ".join(f"`{option}`" for option in order)
     if is_list(annotation):
         return "list of texts"
+    if is_table(annotation):
+        return "table of texts"
     if bool in kinds:
         return "`true`, `false`"
     if timedelta in kinds:

@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -25,41 +24,29 @@ from sqlalchemy.exc import ArgumentError
 
 from bot.sources import Gathered, Key, SettingsError, dotted, gather, is_secret, submodel
 from commands.access import AccessConfig
+from commands.analysis.config import AnalysisConfig
 from commands.changes.config import ChangesConfig
+from commands.copies.config import CentralConfig
 from commands.durations import PositiveDuration
 from commands.evidence.contents import EvidenceConfig
 from commands.incident.config import IncidentConfig, RoutingConfig
-from commands.intake.config import IntakeConfig
+from commands.intake.config import IntakeConfig, NetconsoleConfig
 from commands.inventory import HostEntry, Inventory
+from commands.sizes import Size
+from commands.sweep.config import SweepConfig
 from commands.triage.runbook import TriageConfig
 from integrations.changes import JiraConfig
+from integrations.changes.feed_config import FeedConfig
+from integrations.inbound.alertmanager import AlertmanagerConfig
 from integrations.pager.config import PagerConfig
+from integrations.redaction import RedactionConfig
 from integrations.slack.client import SlackConfig
 from integrations.ssh.config import SshConfig
+from integrations.workload.config import WorkloadConfig
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
 
 _SHORTEST_SECRET = 16
-_SIZES = {
-    "": 1,
-    "b": 1,
-    "kib": 1024,
-    "mib": 1024**2,
-    "gib": 1024**3,
-    "kb": 1000,
-    "mb": 1000**2,
-    "gb": 1000**3,
-}
-
-
-def read_size(value: object) -> object:
-    """`1048576`, `"1MiB"`, `"512 KiB"` -> bytes. Anything else goes on to pydantic, or raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([0-9]{1,15})\s*([a-z]*)\s*", value.lower())
-    if match is None or match.group(2) not in _SIZES:
-        raise ValueError(f"{value[:40]!r} is no size; write bytes (1048576) or 512KiB, 1MiB")
-    return int(match.group(1)) * _SIZES[match.group(2)]
 
 
 class ServerConfig(BaseModel):
@@ -76,7 +63,7 @@ class ServerConfig(BaseModel):
         pattern="^https?://[^ ]+$",
         description="How Slack and the hosts reach the bot; written into the app manifest.",
     )
-    body_limit: Annotated[int, BeforeValidator(read_size)] = Field(
+    body_limit: Size = Field(
         default=1024 * 1024,
         ge=1024,
         le=64 * 1024 * 1024,
@@ -192,11 +179,19 @@ class Settings(BaseSettings):
     access: AccessConfig = AccessConfig()
     incident: IncidentConfig = IncidentConfig()
     intake: IntakeConfig = IntakeConfig()
+    netconsole: NetconsoleConfig = NetconsoleConfig()
+    alertmanager: AlertmanagerConfig = AlertmanagerConfig()
     ssh: SshConfig = SshConfig()
     triage: TriageConfig = TriageConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    redaction: RedactionConfig = RedactionConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+    central: CentralConfig = CentralConfig()
+    sweep: SweepConfig = SweepConfig()
     changes: ChangesConfig = ChangesConfig()
     jira: JiraConfig | None = None
+    feed: FeedConfig = FeedConfig()
+    workload: WorkloadConfig = WorkloadConfig()
     pager: PagerConfig = PagerConfig()
     inventory: InventoryConfig = InventoryConfig()
     hosts: tuple[HostEntry, ...] = ()
@@ -237,7 +232,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if gathered.problems:
         raise SettingsError(gathered.problems)
     changes = settings.changes.model_copy(update={"jira": settings.jira})
-    return settings.model_copy(update={"changes": changes})
+    files = tuple(file if file.is_absolute() else gathered.base / file for file in settings.feed.files)
+    feed = settings.feed.model_copy(update={"files": files})
+    return settings.model_copy(update={"changes": changes, "feed": feed})
 
 
 def _place_database(gathered: Gathered, path: Path | None) -> None:

@@ -85,6 +85,12 @@ def is_list(annotation: Any) -> bool:
     return _mentions(annotation, lambda a: get_origin(a) in several or a in several)
 
 
+def is_table(annotation: Any) -> bool:
+    """Whether a field takes names and values of its user's own: `dict[str, X]`."""
+    tables: tuple[object, ...] = (dict,)
+    return _mentions(annotation, lambda a: get_origin(a) in tables)
+
+
 def is_secret(name: str, info: FieldInfo) -> bool:
     """A SecretStr, a field marked `json_schema_extra={"secret": True}`, or one that is called `secret`."""
     marked = isinstance(info.json_schema_extra, dict) and bool(info.json_schema_extra.get("secret"))
@@ -166,7 +172,9 @@ def _takes_json(model: type[BaseModel], key: Sequence[str]) -> bool:
             return False
         last = position == len(key) - 1
         if last:
-            return is_list(info.annotation) or submodel(info.annotation) is not None
+            return (
+                is_list(info.annotation) or is_table(info.annotation) or submodel(info.annotation) is not None
+            )
         if is_list(info.annotation):
             return False
         current = submodel(info.annotation)

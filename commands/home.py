@@ -13,7 +13,7 @@ from sqlmodel import Session, col, func, select
 from commands.access import Role
 from commands.context import Context
 from commands.fitting import linked, sections
-from commands.incident.wording import span
+from commands.incident.wording import redacted, span
 from commands.permalinks import permalinks
 from integrations.slack import blocks as b
 from integrations.slack.client import patiently
@@ -206,7 +206,7 @@ def _incident_line(shown: OpenIncident, now: datetime, links: Mapping[int, str])
     if incident.silenced:
         parts.append("silenced")
     light = _LIGHT.get(incident.state, "")
-    return f"{light} *{name}* {escape(shorten(incident.title, 200))}\n" + " · ".join(parts)
+    return f"{light} *{name}* {escape(shorten(redacted(incident.title), 200))}\n" + " · ".join(parts)
 
 
 def _hosts(shown: OpenIncident) -> list[str]:
@@ -245,7 +245,7 @@ def _more(total: int, shown: int) -> list[str]:
 
 
 def _held_line(report: HeldReport) -> str:
-    why = f": {escape(shorten(' '.join(report.error.split()), 160))}" if report.error else ""
+    why = f": {escape(shorten(redacted(' '.join(report.error.split())), 160))}" if report.error else ""
     return f"{report_ref(report.id)} from {code(shorten(report.host, 80))} {date(report.received_at)}{why}"
 
 

@@ -22,6 +22,7 @@ class HostEntry(BaseModel):
     port: int = Field(default=22, ge=1, le=65535)
     ring: str | None = None
     hardware: str | None = None
+    service: str | None = None  # what runs on it: a change may be made to a service
     criticality: str = Field(default="normal", pattern="^(low|normal|critical)$")
     owner: str | None = None
     # The host's own reporting secrets: one, or several during a rotation; checked by the settings.

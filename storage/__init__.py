@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from storage.changes import ChangeFinding, ChangeRecord, ChangeTouch
+from storage.copies import CopyState, DumpCopy, DumpPart
 from storage.database import Database
 from storage.ids import incident_ref, panic_ref, parse_ref, report_ref
+from storage.live import LiveSighting, LiveState
+from storage.problems import ProblemTicket
+from storage.sweeps import PlaceState, SweepPlace, SweepRun, SweepState
 from storage.tables import (
     AuditEntry,
     Correction,
@@ -19,6 +24,7 @@ from storage.tables import (
     TimelineEntry,
 )
 from storage.types import UtcDateTime, utc_now
+from storage.uploads import Upload
 from storage.work import (
     Artefact,
     ChangeLink,
@@ -33,15 +39,25 @@ from storage.work import (
 __all__ = [
     "Artefact",
     "AuditEntry",
+    "ChangeFinding",
     "ChangeLink",
+    "ChangeRecord",
+    "ChangeTouch",
+    "CopyState",
     "Correction",
     "Database",
+    "DumpCopy",
+    "DumpPart",
     "DumpState",
     "Host",
     "Incident",
     "IncidentState",
+    "LiveSighting",
+    "LiveState",
     "MessageState",
     "Panic",
+    "PlaceState",
+    "ProblemTicket",
     "Report",
     "ReportState",
     "RunState",
@@ -51,7 +67,11 @@ __all__ = [
     "SlackMessage",
     "SlackRequest",
     "StepResult",
+    "SweepPlace",
+    "SweepRun",
+    "SweepState",
     "TimelineEntry",
+    "Upload",
     "UtcDateTime",
     "incident_ref",
     "panic_ref",

@@ -12,23 +12,27 @@ from sqlalchemy import JSON, ColumnElement, cast, delete, func, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Session, col, select
 
+from storage.changes import ChangeRecord, ChangeTouch
 from storage.tables import Report, ReportState
 from storage.work import SlackRequest
 
 REQUESTS_KEPT = timedelta(days=7)  # Slack repeats a delivery within hours; a repeated one must still be known
 TEXTS_KEPT = timedelta(days=30)
+CHANGES_KEPT = timedelta(days=400)
 BATCH = 200
 _FINISHED = ("done", "failed")
 
 
 def prune(session: Session, now: datetime, *, batch: int = BATCH) -> int:
-    """Removes finished Slack requests older than 7 days, and the text of read reports older than 30.
+    """Removes finished Slack requests older than 7 days, the text of read reports older than 30, changes after 400.
 
     At most `batch` rows of each in one transaction, the oldest first; returns how many rows it changed. Call it
     again, each time in a transaction of its own, until it returns 0.
     """
-    return _forget_requests(session, now - REQUESTS_KEPT, batch) + _drop_texts(
-        session, now - TEXTS_KEPT, batch
+    return (
+        _forget_requests(session, now - REQUESTS_KEPT, batch)
+        + _drop_texts(session, now - TEXTS_KEPT, batch)
+        + _forget_changes(session, now - CHANGES_KEPT, batch)
     )
 
 
@@ -72,3 +76,11 @@ def _drop_texts(session: Session, before: datetime, batch: int) -> int:
         without = func.json_remove(col(Report.body), "$.text", type_=JSON)
     session.execute(update(Report).where(col(Report.id).in_(ids)).values(body=without))
     return len(ids)
+
+
+def _forget_changes(session: Session, before: datetime, batch: int) -> int:
+    old = list(session.exec(select(ChangeRecord.id).where(ChangeRecord.started < before).limit(batch)))
+    if old:
+        session.execute(delete(ChangeTouch).where(col(ChangeTouch.change_id).in_(old)))
+        session.execute(delete(ChangeRecord).where(col(ChangeRecord.id).in_(old)))
+    return len(old)

@@ -156,7 +156,15 @@ class ChangeLink(SQLModel, table=True):
     started: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended: datetime | None = Field(default=None, sa_type=UtcDateTime)
     url: str = ""
-    told_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # comment and remote link made
+    told_at: datetime | None = Field(
+        default=None, sa_type=UtcDateTime
+    )  # comment and remote link made or renewed
+    told_mark: str = Field(default="", max_length=60)  # what names the incident in the comment
+    told_resolved: bool = False  # whether the comment says that the incident is resolved
+    told_artefact: int = 0  # the newest artefact there was when the comment was written
+    look_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)  # when it is read again
+    problem: bool = False  # the problem ticket of the panic's signature, not a change
+    gone: str | None = Field(default=None, sa_type=Text)  # why the ticket can no longer be read
     attempts: int = 0
     next_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     error: str | None = Field(default=None, sa_type=Text)

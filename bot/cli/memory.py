@@ -1,4 +1,4 @@
-"""Panics from the terminal: `list`, `show`, `parse`, `import`, `report`."""
+"""Panics from the terminal: `list`, `show`, `analyze`, `parse`, `import`, `report`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bot.cli.common import WRONG, ConfigOption, fail, settings_of
+from bot.cli.common import WRONG, ConfigOption, fail, settings_of, told_of_database
 
 app = typer.Typer()
 
@@ -65,6 +65,35 @@ def parse(
     from bot.parse import parse_command
 
     raise typer.Exit(parse_command(files or [], json_lines=json_lines, explain=explain))
+
+
+@app.command()
+def analyze(
+    panic: Annotated[
+        str | None, typer.Argument(help="Its id, such as P-41: the verified copy of its dump is read.")
+    ] = None,
+    vmcore: Annotated[
+        Path | None, typer.Option("--vmcore", help="A dump on this machine, in place of the copy.")
+    ] = None,
+    vmlinux: Annotated[
+        Path | None, typer.Option("--vmlinux", help="Its vmlinux with debug information. Default: found.")
+    ] = None,
+    attach: Annotated[
+        bool, typer.Option("--attach/--no-attach", help="The report goes into the panic's thread, too.")
+    ] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Read a dump by drgn or crash: backtraces of all CPUs, blocked tasks, memory. The report is printed.
+
+    Exit status: 0 read; 1 not read, and it says why; 2 asked wrongly.
+    """
+    from bot.analysing import Asked, analyze_command
+    from bot.logging import configure_logging
+
+    settings = settings_of(config)
+    configure_logging(settings.log.model_copy(update={"level": "warning"}))
+    with told_of_database(settings):
+        raise typer.Exit(analyze_command(settings, Asked(panic, vmcore, vmlinux, attach)))
 
 
 @app.command("import")

@@ -126,6 +126,7 @@ class Demo:
     def _write_config(self, told: dict[str, Any], ports: dict[str, int], secret: str) -> Path:
         """panicroom.toml as a person would write it: the bot is given addresses and knows of no demo."""
         (self.data / "known_hosts").write_text(told["known_hosts"])
+        (self.data / "central").mkdir(mode=0o700, exist_ok=True)
         config = self.data / "panicroom.toml"
         config.write_text(_config(self.data, told, ports, secret, socket_mode=self.socket_mode))
         config.chmod(0o600)
@@ -302,6 +303,10 @@ def _config(
         f"key_file = {text(data / 'triage_key')}",
         "agent = false",
         f"known_hosts = {text(data / 'known_hosts')}",
+        "[central]",
+        f"url = {text((data / 'central').absolute().as_uri())}",
+        'bandwidth = "10MB"',  # slow enough to be seen
+        "critical = false",  # the visitor is to ask for it
         "[jira]",
         f"url = {text(told['tracker'])}",
         'flavour = "cloud"',

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bot.demo import tracker
 from bot.demo.hosts import Fleet, HostNotUp, UnknownCase, UnknownHost
+from bot.demo.hosts.history import Crash, History, Life
 from bot.demo.workspace import SlackApp, User, Workspace, demo_directory
 from bot.demo.workspace.errors import ActError
 from bot.demo.workspace.server import serving
@@ -25,12 +26,15 @@ from bot.demo.workspace.server import serving
 GUIDE = "U0GUIDE"
 CHANNEL = "C0INCIDENTS"
 FIRST_HOST = "web-17"
+UNHEARD_HOST = "cache-2"
 _GUIDE_TEXT = (
     ":wave: *This is a demo of Panicroom.* The workspace, the tickets and the hosts are stand-ins that replay what "
     "real Debian machines left behind when their kernels panicked. The bot is the real one.\n"
-    f"• `{FIRST_HOST}` has just panicked: open its thread, press *Run triage*, then *Collect evidence*.\n"
+    f"• `{FIRST_HOST}` has just panicked: open its thread, press *Run triage*, then *Collect evidence*, "
+    "and *Copy vmcore* behind the three dots.\n"
     "• Type `/panic list host:web-*` or `/panic show P-1` here; `/panic help` tells the rest.\n"
     "• `/panic link P-1 OPS-1182` puts a change ticket beside the panic, and a comment on the ticket.\n"
+    "• One host panicked before anybody listened, and told nobody: `/panic sweep` finds its dump.\n"
     "• Make more of them panic with *Panic another host*. Three of one kind share a thread.\n"
     "• Switch the person at the top left: a viewer may look, a responder may act, an admin may correct the bot."
 )
@@ -95,6 +99,7 @@ async def live(arguments: argparse.Namespace) -> None:
         port_base=arguments.ssh_port_base,
         on_change=lambda hosts: workspace.feed.tell({"type": "hosts", "hosts": hosts}),
     )
+    leave_one_unheard(data / "hosts" / "hosts.json", time.time())
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -126,6 +131,14 @@ async def live(arguments: argparse.Namespace) -> None:
     finally:
         await fleet.stop()
         await runner.cleanup()
+
+
+def leave_one_unheard(history: Path, now: float) -> None:
+    """Before the very first start: a host that panicked three hours ago, came back, and told nobody."""
+    if not history.exists():
+        crashed_at = now - 3 * 3600
+        unheard = Life(1, Crash("oom", crashed_at, crashed_at + 180))
+        History(now, {UNHEARD_HOST: unheard}).write(history)
 
 
 def _told(story: asyncio.Task[None]) -> None:

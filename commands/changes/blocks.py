@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -18,6 +17,7 @@ from integrations.slack.text import clean, date, escape, shorten, user
 from storage import ChangeLink, Panic, SlackMessage, incident_ref, panic_ref
 
 MODAL = "changes.link"
+SEARCH = "changes.search"  # the box in it
 _DAY = "{date_short_pretty} {time}"
 
 
@@ -66,27 +66,22 @@ def change_card(link: ChangeLink, panic: Panic, *, told_elsewhere: bool = False)
     return _linked(link, panic, told_elsewhere)
 
 
-def link_modal(
-    panic: Panic, suggestions: Sequence[Change] = (), *, channel: str = "", thread_ts: str | None = None
-) -> b.Block:
-    """The form behind the `Link change` button. `suggestions` are changes that name the panic's host.
+def link_modal(panic: Panic, *, channel: str = "", thread_ts: str | None = None) -> b.Block:
+    """The form behind the `Link change` button: a box that searches the tracker, and a field for a key.
 
     `channel` and `thread_ts` say where the person is answered.
     """
     what = f"{escape(shorten(panic.host, 80))}: {escape(shorten(panic.title, 200))}"
-    shown = [b.section(f"*{panic_ref(panic.id)}* {what}")]
-    if suggestions:
-        shown.append(_suggested(suggestions))
-    shown.append(
+    shown = [
+        b.section(f"*{panic_ref(panic.id)}* {what}"),
+        _search_box(),
         b.text_input(
-            "Ticket",
+            "Or its key",
             "key",
-            optional=bool(suggestions),
+            optional=True,
             placeholder="OPS-1182, or the ticket's address",
             max_length=300,
-        )
-    )
-    shown.append(
+        ),
         b.text_input(
             "Note",
             "note",
@@ -94,8 +89,8 @@ def link_modal(
             multiline=True,
             max_length=500,
             hint="Stands in the timeline and in the comment on the ticket.",
-        )
-    )
+        ),
+    ]
     return b.modal(
         MODAL,
         "Link a change",
@@ -113,18 +108,18 @@ def suggestion(change: Change) -> str:
     return shorten(f"{change.key}{status} {' '.join(clean(change.summary).split())}", 75)
 
 
-def _suggested(suggestions: Sequence[Change]) -> b.Block:
-    options = [b.option(suggestion(c), c.key) for c in {c.key: c for c in suggestions}.values()][:25]
+def _search_box() -> b.Block:
     return {
         "type": "input",
-        "block_id": "suggested",
+        "block_id": "ticket",
         "optional": True,
-        "label": b.plain("Changes that name this host or its ring"),
+        "label": b.plain("Ticket"),
+        "hint": b.plain("Nothing typed: the changes that name this host or its ring."),
         "element": {
-            "type": "static_select",
-            "action_id": "value",
-            "placeholder": b.plain("Choose one, or type a key below"),
-            "options": options,
+            "type": "external_select",
+            "action_id": SEARCH,
+            "min_query_length": 0,
+            "placeholder": b.plain("Search by key or by words of the summary"),
         },
     }
 
@@ -163,9 +158,10 @@ def _removed(link: ChangeLink, panic: Panic) -> Rendered:
 
 
 def _linked(link: ChangeLink, panic: Panic, told_elsewhere: bool) -> Rendered:
-    lead = "*Likely change*" if link.automatic else "*Change*"
+    words = "Problem ticket" if link.problem else "Likely change" if link.automatic else "Change"
+    lead = f"*{words}*"
     title = f":ticket: {lead} *{_ticket(link)}* {escape(shorten(link.summary, 400))}"
-    before = _before(link.started, panic.occurred_at)
+    before = "" if link.problem else _before(link.started, panic.occurred_at)
     fields = [f"*Status*\n{escape(shorten(link.status, 100)) or 'unknown'}"]
     fields.append(f"*Assignee*\n{escape(shorten(link.assignee, 100)) if link.assignee else 'nobody'}")
     fields.append(f"*Started*\n{date(link.started, _DAY) if link.started else 'unknown'}{before}")
@@ -177,12 +173,13 @@ def _linked(link: ChangeLink, panic: Panic, told_elsewhere: bool) -> Rendered:
     made.append(
         _buttons(link, panic, retry=bool(link.error), unlink="Not related" if link.automatic else "Unlink")
     )
-    words = "Likely change" if link.automatic else "Change"
     return Rendered(escape(shorten(f"{words} {link.key}: {link.summary}", 300)), made)
 
 
 def _how(link: ChangeLink, panic: Panic, told_elsewhere: bool) -> list[str]:
-    if link.automatic:
+    if link.problem:
+        parts = [f"made by Panicroom {date(link.linked_at, _DAY)}, because this panic keeps coming back"]
+    elif link.automatic:
         parts = [f"found by Panicroom itself: it {escape(shorten(link.note, 200))}"]
     else:
         parts = [f"linked to {panic_ref(panic.id)} by {user(link.linked_by)} {date(link.linked_at, _DAY)}"]
@@ -197,6 +194,11 @@ def _how(link: ChangeLink, panic: Panic, told_elsewhere: bool) -> list[str]:
         parts.append(f":warning: the ticket could not be told: {escape(shorten(link.error, 300))}{again}")
     elif link.next_at is not None:
         parts.append("the ticket is being told")
+    if link.told_at is not None and link.error is not None:
+        again = f" {_again(link)}" if link.next_at is not None else ""
+        parts.append(f":warning: the comment could not be renewed: {escape(shorten(link.error, 300))}{again}")
+    if link.gone is not None:
+        parts.append(f":warning: it can no longer be read: {escape(shorten(link.gone, 300))}")
     return parts
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,10 +19,13 @@ from sqlmodel import Session, col, select
 
 from commands.changes import links
 from commands.changes.config import ChangesConfig
-from commands.changes.likely import conclude, most_likely, searched_of, unsearched
+from commands.changes.likely import most_likely, unsearched
+from commands.changes.problems import Problems
+from commands.changes.search import Search
+from commands.changes.telling import Job, comment_body, read_job, renew, stale, told_now
+from commands.changes.watching import Watcher
 from commands.context import Context
 from commands.errors import Impossible
-from commands.incident import thread
 from integrations.changes import Change, ChangeError, ChangeTracker
 from integrations.slack.errors import SlackError
 from integrations.slack.text import clean, shorten
@@ -35,17 +37,6 @@ PARENT_WAIT = timedelta(seconds=1)  # how soon to look again for a parent messag
 IDLE = 60.0  # seconds; the desk looks at least this often, should a wake-up have been lost
 
 
-@dataclass(frozen=True)
-class Job:
-    """A due link with what is needed to work on it, read in one go."""
-
-    link: ChangeLink
-    panic: Panic
-    incident_id: int
-    mark: str  # names the incident, among those of all installations
-    parent: tuple[str, str] | None
-
-
 class ChangeDesk:
     """`await desk.run()` works until it is cancelled. `tracker` None: no tracker is configured."""
 
@@ -55,6 +46,12 @@ class ChangeDesk:
         self.ctx = ctx
         self.tracker = tracker
         self.config = config or ChangesConfig()
+        self.search = Search(ctx, self.config)
+        self.watcher = Watcher(ctx, self.config, self._pause)
+        wanted = self.config.problem
+        self.problems = Problems(ctx, wanted, self.config.poll_every, self._pause) if wanted else None
+        self._stale_at: datetime | None = None  # when comments that are behind were last looked for
+        self._fed = False  # a feed told of a change that the young threads have not been weighed with
         self._event = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}  # at most `concurrency`
         self._searches: dict[int, int] = {}  # panic id -> failures so far
@@ -76,14 +73,29 @@ class ChangeDesk:
         return self.tracker
 
     async def on_panic(self, panic_id: int) -> None:
-        """Hook for `Context.on_panic`: the change that names the host will be looked for."""
-        if self.tracker is not None and self.config.automatic:
+        """Hook for `Context.on_panic`: the change that did it will be looked for."""
+        if self.problems is not None and self.tracker is not None:
+            await self.problems.on_panic(panic_id)
+            self.wake()
+        if self.config.automatic:
             self._enqueue(panic_id, self.ctx.clock())
             self.wake()
 
     def on_moved(self, session: Session, panic_id: int, old: int | None, new: int) -> None:
         """Hook for `Context.on_moved`: the panic's cards follow it into its new thread."""
         links.follow(session, panic_id, old, new, now=self.ctx.clock())
+
+    def on_fed(self) -> None:
+        """A feed told of changes: threads that are young are weighed again."""
+        if self.config.automatic:
+            self._fed = True
+            self.wake()
+
+    async def on_ticket_changed(self, keys: Iterable[str]) -> int:
+        """The tracker told of changed tickets; those that are linked (the number of links) are read again at once."""
+        count = await self.watcher.changed(keys)
+        self.wake()
+        return count
 
     async def suggestions(self, panic: Panic) -> list[Change]:
         """Changes that name the panic's host, likeliest first. Raises ChangeError."""
@@ -92,7 +104,8 @@ class ChangeDesk:
     async def run(self) -> None:
         if self.tracker is None:
             log.info("changes.no_tracker")
-            return
+            if not self.config.automatic:
+                return
         await self._resume_searches()
         try:
             while True:
@@ -128,18 +141,24 @@ class ChangeDesk:
             self._searches[panic_id] = 0
             heapq.heappush(self._queue, (at, panic_id))
 
-    async def _start_due(self, tracker: ChangeTracker) -> float:
+    async def _start_due(self, tracker: ChangeTracker | None) -> float:
         """Starts what is due, the longest overdue first, as far as there are slots; a slot that falls free wakes us.
 
         Returns the seconds until the next thing is due.
         """
         now = self.ctx.clock()
+        if tracker is not None:
+            await self._renew_stale(now)
         # Those at work are due, too: with as many more rows as there are slots, none that could start is missed.
-        rows = await self.ctx.db.read(lambda s: _next(s, len(self._working) + self.config.concurrency))
+        most = len(self._working) + self.config.concurrency
+        rows = await self.ctx.db.read(lambda s: _next(s, most)) if tracker is not None else []
         waiting = [(at, link_id) for link_id, at in rows if f"link:{link_id}" not in self._working]
         while len(self._working) < self.config.concurrency:
             search = self._queue[0] if self._queue else None
-            if waiting and (search is None or waiting[0][0] <= search[0]):
+            if self._fed and "fed" not in self._working:
+                self._fed = False
+                self._start("fed", self.search.after_feed)
+            elif tracker is not None and waiting and (search is None or waiting[0][0] <= search[0]):
                 if waiting[0][0] > now:
                     break
                 _at, link_id = waiting.pop(0)
@@ -149,10 +168,42 @@ class ChangeDesk:
                 self._start(f"search:{panic_id}", partial(self._search, tracker, panic_id))
             else:
                 break
-        moments = [at for at, _id in (*waiting[:1], *self._queue[:1])]
+        later = [] if tracker is None else await self._start_later(tracker, now, most)
+        longest = IDLE if tracker is None else min(IDLE, self.config.renew_within.total_seconds())
+        moments = [at for at, _id in (*waiting[:1], *self._queue[:1])] + later
         if not moments or len(self._working) >= self.config.concurrency:
-            return IDLE
-        return min(IDLE, max(0.02, (min(moments) - now).total_seconds()))
+            return longest
+        return min(longest, max(0.02, (min(moments) - now).total_seconds()))
+
+    async def _start_later(self, tracker: ChangeTracker, now: datetime, most: int) -> list[datetime]:
+        """What people wait for less, in the slots that are left. Returns when more of it is due."""
+        due: list[tuple[str, datetime, Callable[[], Awaitable[None]]]] = [
+            (f"look:{key}", at, partial(self.watcher.look, tracker, key))
+            for key, at in await self.watcher.due(most)
+        ]
+        if self.problems is not None:
+            due += [
+                (f"problem:{row}", at, partial(self.problems.work, tracker, row))
+                for row, at in await self.problems.due(most)
+            ]
+        left: list[datetime] = []
+        for name, at, work in sorted(due, key=lambda one: one[1]):
+            if name in self._working:
+                continue
+            if at <= now and len(self._working) < self.config.concurrency:
+                self._start(name, work)
+            else:
+                left.append(at)
+        return left
+
+    async def _renew_stale(self, now: datetime) -> None:
+        """Comments that an incident's end, or another bundle, has left behind are due, too."""
+        if self._stale_at is not None and now - self._stale_at < self.config.renew_within:
+            return
+        self._stale_at = now
+        behind = await self.ctx.db.read(stale)
+        if behind:
+            await self.ctx.db.write(lambda s: renew(s, behind, now))
 
     def _start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._working[name] = asyncio.create_task(self._run_one(name, work), name=f"changes:{name}")
@@ -172,7 +223,7 @@ class ChangeDesk:
     # -- one link -------------------------------------------------------------------------------------
 
     async def _work(self, tracker: ChangeTracker, link_id: int) -> None:
-        job = await self.ctx.db.read(lambda s: _job(s, link_id))
+        job = await self.ctx.db.read(lambda s: read_job(s, link_id))
         if job is None:
             # Its panic or thread is gone: nothing can be shown to anybody any more.
             await self._record(link_id, lambda s, link, now: setattr(link, "next_at", None))
@@ -180,7 +231,7 @@ class ChangeDesk:
         try:
             if job.link.state == "pending":
                 await self._fetch(tracker, job)
-            elif job.link.state == "linked" and job.link.told_at is None:
+            elif job.link.state == "linked":
                 await self._tell(tracker, job)
             else:
                 await self._record(link_id, lambda s, link, now: setattr(link, "next_at", None))
@@ -210,17 +261,22 @@ class ChangeDesk:
             await self._record(job.link.id, lambda s, link, now: setattr(link, "next_at", again))
             return
         address = await self.ctx.slack.permalink(*job.parent)
-        await tracker.tell(
-            job.link.key,
-            marker=f"(panicroom {job.mark})",  # closed: one mark does not stand in a longer one
-            body=comment_body(job.link, job.panic, job.incident_id, address),
-            global_id=f"panicroom:{job.mark}",
-            link_url=address,
-            link_title=shorten(f"Panicroom {panic_ref(job.panic.id)}: {clean(job.panic.host)} panicked", 200),
-        )
+        if not job.elsewhere:
+            await tracker.tell(
+                job.link.key,
+                marker=f"(panicroom {job.mark})",  # closed: one mark does not stand in a longer one
+                body=comment_body(job, address),
+                global_id=f"panicroom:{job.mark}",
+                link_url=address,
+                link_title=shorten(
+                    f"Panicroom {panic_ref(job.lead.id)}: {clean(job.lead.host)} panicked", 200
+                ),
+                renew=job.link.told_at is not None,
+            )
 
         def told(session: Session, link: ChangeLink, now: datetime) -> None:
-            links.told_ticket(session, link, f"{incident_ref(job.incident_id)}, {address}", now)
+            told_now(link, job)
+            links.told_ticket(session, link, f"{incident_ref(job.incident.id)}, {address}", now)
 
         await self._record(job.link.id, told)
 
@@ -261,43 +317,39 @@ class ChangeDesk:
     def _paused_in_all(self, failures: int) -> timedelta:
         return sum((self._pause(n) for n in range(min(failures, 10_000))), timedelta())
 
-    # -- the change that names the host ---------------------------------------------------------------
+    # -- the change that did it -----------------------------------------------------------------------
 
-    async def _search(self, tracker: ChangeTracker, panic_id: int) -> None:
+    async def _search(self, tracker: ChangeTracker | None, panic_id: int) -> None:
+        """One panic's turn. What is known is shown at once; while the tracker is down it is asked again, for long."""
         failures = self._searches[panic_id]
-        found: list[Change] = []
-        failed: str | None = None
         try:
-            panic = await self.ctx.db.read(
-                lambda s: _to_search(s, panic_id, self.config.searches_per_incident)
-            )
-            if panic is None:
-                self._searches.pop(panic_id, None)
-                return
-            found = most_likely(await self._find(tracker, panic), panic.occurred_at)
-        except Exception as error:
-            if isinstance(error, ChangeError):
-                log.warning(
-                    "changes.search_failed", panic=panic_id, error=str(error), permanent=error.permanent
-                )
-                failed = str(error)
-            else:
-                log.exception("changes.search_failed", panic=panic_id)
-                failed = f"internal error ({type(error).__name__})"
-            permanent = isinstance(error, ChangeError) and error.permanent
-            if not permanent and self._paused_in_all(failures) < self.config.look_back:
-                self._searches[panic_id] = failures + 1
-                heapq.heappush(self._queue, (self.ctx.clock() + self._pause(failures), panic_id))
-                return
-        try:
-            await self.ctx.db.write(
-                lambda s: conclude(s, panic_id, found, self.config, self.ctx.clock(), failed=failed)
-            )
+            turn = await self.search.turn(panic_id)
+            if turn is not None:
+                gathered = await self.search.look(turn, tracker)
+                failed = gathered.failed
+                lasting = failed is not None and (failed.permanent or self._given_up(failures))
+                if failed is not None:
+                    log.warning(
+                        "changes.search_failed", panic=panic_id, error=str(failed), permanent=failed.permanent
+                    )
+                if failed is not None and not lasting:
+                    self._again(panic_id, failures + 1, at_least=getattr(failed, "retry_after", None) or 0.0)
+                    return
+                if turn.ask:
+                    await self.search.conclude(turn, gathered, given_up=str(failed) if failed else None)
         except Exception:
-            heapq.heappush(self._queue, (self.ctx.clock() + self._pause(failures), panic_id))
+            # Ours, not the tracker's (a full disk): nothing is lost, the panic stays to be searched for.
+            self._again(panic_id, failures + 1)
             raise
         self._searches.pop(panic_id, None)
-        self.ctx.wake()
+
+    def _again(self, panic_id: int, failures: int, *, at_least: float = 0.0) -> None:
+        self._searches[panic_id] = failures
+        pause = max(self._pause(failures - 1), timedelta(seconds=at_least))
+        heapq.heappush(self._queue, (self.ctx.clock() + pause, panic_id))
+
+    def _given_up(self, failures: int) -> bool:
+        return self._paused_in_all(failures) >= self.config.look_back
 
     async def _find(self, tracker: ChangeTracker, panic: Panic) -> Sequence[Change]:
         return await tracker.find(
@@ -310,26 +362,6 @@ class ChangeDesk:
         )
 
 
-def comment_body(link: ChangeLink, panic: Panic, incident_id: int, address: str) -> str:
-    """What is written on the ticket, as plain text: host text is on one line and bounded."""
-    lines = [
-        f"Kernel panic {panic_ref(panic.id)} ({incident_ref(incident_id)}) on {_line(panic.host, 80)}: "
-        f"{_line(panic.title, 200)}",
-        f"Kernel {_line(panic.kernel or 'unknown', 80)}, {panic.occurred_at:%Y-%m-%d %H:%M:%S} UTC.",
-    ]
-    if link.automatic:
-        lines.append(
-            f"Panicroom found this change by itself: it {_line(link.note, 200)}. It may have nothing to do with it."
-        )
-    elif link.note:
-        lines.append(f"Note: {_line(link.note, 400)}")
-    return "\n".join([*lines, f"Thread: {address}"])
-
-
-def _line(text: str, limit: int) -> str:
-    return shorten(" ".join(clean(text).split()), limit)
-
-
 def _next(session: Session, limit: int) -> list[tuple[int, datetime]]:
     """(link id, when it is due) of the first `limit` that are to be worked on, the longest overdue first."""
     rows = session.exec(
@@ -339,23 +371,3 @@ def _next(session: Session, limit: int) -> list[tuple[int, datetime]]:
         .limit(limit)
     ).all()
     return [(i, at) for i, at in rows if i is not None and at is not None]
-
-
-def _job(session: Session, link_id: int) -> Job | None:
-    link = session.get(ChangeLink, link_id)
-    panic = session.get(Panic, link.panic_id) if link is not None else None
-    if link is None or panic is None or panic.incident_id is None:
-        return None
-    here = panic.incident_id
-    return Job(link, panic, here, links.mark(session, here), links.parent_of(session, here))
-
-
-def _to_search(session: Session, panic_id: int, limit: int) -> Panic | None:
-    """The panic, unless it was searched for, has no thread, or enough of its incident's hosts were."""
-    incident = thread.incident_of(session, panic_id)
-    if incident is None:
-        return None
-    done = searched_of(session, incident.id or 0)
-    if panic_id in done or len(done) >= limit:
-        return None
-    return session.get(Panic, panic_id)

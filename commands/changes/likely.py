@@ -1,4 +1,4 @@
-"""Which change, of those that name the host, is the likeliest; and the record that it was looked for."""
+"""The record that a panic's change was looked for, and the order in which tickets are suggested to a person."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from commands.changes.config import ChangesConfig
+from commands.changes.found import named, nothing_found
 from commands.changes.links import add_likely
-from commands.durations import write_duration
+from commands.changes.weighing import SHOWN, Weighed
 from commands.incident import thread
 from integrations.changes import Change
 from integrations.slack.text import escape, shorten
@@ -20,7 +21,7 @@ VERB = "change-search"  # the timeline entry that says a panic's change was look
 
 
 def most_likely(changes: Iterable[Change], occurred_at: datetime) -> list[Change]:
-    """Likeliest first: naming the host itself, in progress when it died, the latest begun, the latest touched.
+    """Tickets as they are suggested: naming the host itself, in progress when it died, the latest begun.
 
     What began after the panic cannot be its cause (it may well be its repair) and is left out; so is what
     names nothing but the hardware, which half the fleet may share.
@@ -37,44 +38,41 @@ def most_likely(changes: Iterable[Change], occurred_at: datetime) -> list[Change
     return sorted(possible, key=rank, reverse=True)
 
 
-def reason(change: Change, panic: Panic) -> str:
-    """What the ticket names, to follow "it": `names web-17 and ring prod-2`."""
-    said = {"host": panic.host, "ring": f"ring {panic.ring}", "hardware": panic.hardware or "the hardware"}
-    named = [said.get(name, f"its {name}") for name in change.names]
-    return f"names {' and '.join(named)}" if named else f"is about {panic.host}"
-
-
 def conclude(
     session: Session,
     panic_id: int,
-    found: Sequence[Change],
+    weighed: Sequence[Weighed],
     config: ChangesConfig,
     now: datetime,
     *,
+    considered: int,
+    known: bool,
     failed: str | None = None,
 ) -> None:
-    """Links the likeliest of `found`, and notes in the timeline that the search was made, in one transaction."""
+    """Links the likeliest when it is a ticket, and notes in the timeline that the search was made, in one transaction.
+
+    `known`: somebody could have told of a change; `failed`: why the tracker was given up.
+    """
     panic = session.get_one(Panic, panic_id)
     incident = thread.incident_of(session, panic_id)
     if incident is None or incident.id is None or panic_id in searched_of(session, incident.id):
         return
-    window = write_duration(config.look_back)
+    said = []
     if failed is not None:
-        words = f"the tracker could not be searched for changes: {escape(shorten(failed, 300))}"
-    elif not found:
-        words = (
-            f"no change of the {window} before {panic_ref(panic_id)} names {escape(panic.host)} or its ring"
-        )
-    else:
-        best = found[0]
-        add_likely(session, panic, best, why=reason(best, panic), tell=config.tell_likely, now=now)
-        words = (
-            f"likely change of {panic_ref(panic_id)}: {escape(best.key)} {escape(shorten(best.summary, 120))}"
-        )
-        if len(found) > 1:
-            others = ", ".join(escape(c.key) for c in found[1:5])
-            words += f"; also possible: {others}" + (" and more" if len(found) > 5 else "")
-    thread.note(session, incident.id, VERB, words, panic_id=panic_id, at=now)
+        said.append(f"the tracker could not be searched for changes: {escape(shorten(failed, 300))}")
+    if weighed:
+        best = weighed[0]
+        if best.change.source == "jira":
+            why = "; ".join(best.reasons)
+            add_likely(session, panic, best.change, why=why, tell=config.tell_likely, now=now)
+        words = f"likely change of {panic_ref(panic_id)}: {escape(named(best.change))}"
+        others = ", ".join(escape(named(w.change)) for w in weighed[1:SHOWN])
+        said.append(words + (f"; also possible: {others}" if others else ""))
+    elif known:
+        said.append(f"{escape(nothing_found(config, considered))} ({panic_ref(panic_id)})")
+    elif failed is None:
+        said.append("changes: not checked, neither a tracker nor a feed tells of any")
+    thread.note(session, incident.id, VERB, "; ".join(said), panic_id=panic_id, at=now)
 
 
 def searched_of(session: Session, incident_id: int) -> set[int]:

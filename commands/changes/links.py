@@ -9,8 +9,8 @@ here, in the transaction that makes it: `changes.find`, `changes.tell`, and a `l
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NoReturn
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
 
 from sqlmodel import Session, col, select
 
@@ -22,6 +22,7 @@ from storage import AuditEntry, ChangeLink, Incident, Panic, SlackMessage, incid
 
 EXAMPLE = "/panic link P-41 OPS-1182"
 NOTE_LIMIT = 500
+FIRST_LOOK = timedelta(minutes=10)  # after a ticket was read, it is read again
 CARD, MOVED = "change_card", "change_moved"  # what draws the card where the panic is, and where it was
 
 
@@ -101,7 +102,8 @@ def add_likely(
         linked_by="panicroom",
         linked_at=now,
     )
-    _take_facts(link, change)
+    take_facts(link, change)
+    link.look_at = now + FIRST_LOOK
     link.note = why
     link.next_at = now if tell else None
     session.add(link)
@@ -113,7 +115,10 @@ def add_likely(
 
 def found_ticket(session: Session, link: ChangeLink, change: Change, now: datetime) -> None:
     """The tracker told what a pending ticket is: next, the ticket is to be told of the thread."""
-    _take_facts(link, change)
+    if change.key != link.key and not renamed(session, link, change.key, now):
+        return
+    take_facts(link, change)
+    link.look_at = now + FIRST_LOOK
     link.state, link.error, link.attempts = "linked", None, 0
     link.next_at = None if link.told_at else now
     session.add(link)
@@ -167,7 +172,7 @@ def remove_link(session: Session, panic: Panic, key: str, *, by: str, now: datet
         )
     if link.state == "removed":
         return False
-    link.state, link.next_at = "removed", None
+    link.state, link.next_at, link.look_at = "removed", None, None
     session.add(link)
     thread.note(
         session, incident.id or 0, "unlink", f"{escape(key)} unlinked", actor=by, panic_id=panic.id, at=now
@@ -293,6 +298,45 @@ def _audit(
     )
 
 
-def _take_facts(link: ChangeLink, change: Change) -> None:
+def take_facts(link: ChangeLink, change: Change) -> None:
+    """What the tracker says of the ticket now, which can be read then."""
     link.summary, link.status, link.assignee = change.summary, change.status, change.assignee
-    link.started, link.ended, link.url = change.started, change.ended, change.url
+    link.started, link.ended, link.url, link.gone = change.started, change.ended, change.url, None
+
+
+def facts(link: ChangeLink) -> tuple[Any, ...]:
+    """What of the ticket its card shows."""
+    return (
+        link.key, link.summary, link.status, link.assignee, link.started, link.ended, link.url, link.gone,
+    )  # fmt: skip
+
+
+def renamed(session: Session, link: ChangeLink, key: str, now: datetime) -> bool:
+    """The ticket was moved and has another key now. False when that one is linked to the panic already: one goes."""
+    old = link.key
+    other = session.exec(
+        select(ChangeLink).where(ChangeLink.panic_id == link.panic_id, ChangeLink.key == key)
+    ).first()
+    stays = other is None or other.state == "removed"
+    if other is not None and stays:  # their keys change places; no two rows may have the same in between
+        other.key = f"moved:{other.id}"
+        session.add(other)
+        session.flush()
+    if stays:
+        link.key = key
+        session.add(link)
+        session.flush()
+    else:
+        link.state, link.next_at, link.look_at = "removed", None, None
+        session.add(link)
+    if other is not None and stays:
+        other.key = old
+        session.add(other)
+    incident = thread.incident_of(session, link.panic_id)
+    if incident is not None:
+        words = f"{escape(old)} was moved at the tracker: it is {escape(key)} now"
+        words += "" if stays else ", which is linked already"
+        thread.note(session, incident.id or 0, "change-status", words, panic_id=link.panic_id, at=now)
+    if not stays:
+        show(session, link, now)
+    return stays

@@ -5,26 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
-import structlog
 from sqlmodel import Session
 
 from commands.access import Role
 from commands.changes import links
-from commands.changes.blocks import MODAL, link_modal
+from commands.changes.blocks import MODAL, SEARCH, link_modal
+from commands.changes.choosing import SearchBox
 from commands.changes.desk import ChangeDesk
 from commands.errors import BadArguments
 from commands.incident.lookup import panic_meant
 from commands.router import Ask, Router
-from integrations.changes import ChangeError
-from integrations.slack.errors import SlackError
 from integrations.slack.text import date, user
 from storage import ChangeLink, Panic, panic_ref, parse_ref
 from storage.requests import once
 
-log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
@@ -51,6 +47,7 @@ def register(router: Router, desk: ChangeDesk) -> None:
     router.action("changes.confirm", counter.confirm_clicked, role=Role.RESPONDER)
     router.action("changes.unlink", counter.unlink_clicked, role=Role.RESPONDER)
     router.action("changes.retry", counter.retry_clicked, role=Role.RESPONDER)
+    router.options[SEARCH] = SearchBox(desk.ctx, desk.the_tracker, desk.suggestions).options
     router.modal(MODAL, counter.form_sent, role=Role.RESPONDER, check=check_form)
     desk.ctx.on_panic.append(desk.on_panic)
     desk.ctx.on_moved.append(desk.on_moved)
@@ -97,20 +94,11 @@ class Counter:
             )
 
     async def open_form(self, ask: Ask) -> None:
-        """Opens the form at once, and adds the changes that name the host when the tracker has told them."""
+        """Opens the form; its search box asks for options by itself."""
         self.desk.the_tracker()
         panic = await self.ctx.db.read(lambda s: panic_meant(s, ask))
-        form = partial(link_modal, panic, channel=ask.channel, thread_ts=ask.thread_ts or ask.message_ts)
-        view_id = await self.ctx.slack.open_view(ask.trigger_id or "", form())
-        try:
-            found = await self.desk.suggestions(panic)
-            if found:
-                await self.ctx.slack.update_view(view_id, form(found))
-        except ChangeError as error:
-            log.warning("changes.no_suggestions", panic=panic.id, error=str(error))
-        except SlackError as error:
-            # The person was quicker than the tracker: the form is sent or closed.
-            log.info("changes.form_gone", panic=panic.id, error=str(error))
+        form = link_modal(panic, channel=ask.channel, thread_ts=ask.thread_ts or ask.message_ts)
+        await self.ctx.slack.open_view(ask.trigger_id or "", form)
 
     async def form_sent(self, ask: Ask) -> None:
         view = ask.view or {}
@@ -199,8 +187,8 @@ def split_line(line: str) -> tuple[str | None, str, str]:
 
 def check_form(ask: Ask) -> dict[str, str]:
     """{block_id: what is wrong} for the form as it is sent."""
-    typed, suggested = _typed(ask.values, "key"), _selected(ask.values)
-    if not typed and not suggested:
+    typed, chosen = _typed(ask.values, "key"), _selected(ask.values)
+    if not typed and not chosen:
         return {"key": "Type a ticket key such as OPS-1182, or choose a change above."}
     if not typed:
         return {}
@@ -208,8 +196,8 @@ def check_form(ask: Ask) -> dict[str, str]:
         key = links.ticket_key(typed)
     except BadArguments:
         return {"key": "That is no ticket key. They look like OPS-1182; the ticket's address will do, too."}
-    if suggested and key != suggested:
-        return {"key": f"You chose {suggested} above and typed {key} here. Leave one of them out."}
+    if chosen and key != chosen:
+        return {"key": f"You chose {chosen} above and typed {key} here. Leave one of them out."}
     return {}
 
 
@@ -222,5 +210,5 @@ def _typed(values: Any, block_id: str) -> str:
 
 
 def _selected(values: Any) -> str:
-    option = (values.get("suggested") or {}).get("value", {}).get("selected_option") or {}
+    option = (values.get("ticket") or {}).get(SEARCH, {}).get("selected_option") or {}
     return str(option.get("value") or "")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlmodel import Session
 
+from commands.evidence.terms import term_lines
 from commands.hosts import runs
 from commands.hosts.progress import redaction_for, run_blocks, state_words
 from commands.incident.rendering import Rendered, renderer
@@ -20,10 +21,12 @@ def draw_run(session: Session, run_id: int) -> Rendered | None:
     panic = session.get(Panic, run.panic_id) if run is not None else None
     if run is None or panic is None:
         return None
-    return run_message(run, panic, runs.steps_of(session, run_id))
+    return run_message(run, panic, runs.steps_of(session, run_id), term_lines(session, run_id))
 
 
-def run_message(run: RunbookRun, panic: Panic, steps: Sequence[StepResult]) -> Rendered:
+def run_message(
+    run: RunbookRun, panic: Panic, steps: Sequence[StepResult], terms: Sequence[str] = ()
+) -> Rendered:
     """The message as it is now, redacted and within Slack's limits; the same rows give the same message."""
     ref = panic_ref(panic.id)
     title = f"Evidence of {escape(shorten(panic.host, 80))} ({ref})"
@@ -33,7 +36,12 @@ def run_message(run: RunbookRun, panic: Panic, steps: Sequence[StepResult]) -> R
         button = blocks.button("Cancel", "evidence.cancel", ref, style="danger")
     else:
         button = blocks.button("Collect again", "evidence.collect", ref)
-    foot = [blocks.context(f"asked by {user(run.asked_by)} {date(run.asked_at)}"), blocks.actions([button])]
+    notes = [blocks.context(line) for line in terms[:4]]
+    foot = [
+        *notes,
+        blocks.context(f"asked by {user(run.asked_by)} {date(run.asked_at)}"),
+        blocks.actions([button]),
+    ]
     rest = "`manifest.json` in the bundle has all"
     drawn = run_blocks(f"*{title}*\n{state}", steps, foot, redact=redact, rest=rest)
     return Rendered(f"{title}: {state}", drawn)

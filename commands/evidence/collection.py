@@ -210,5 +210,6 @@ def _vmcore(report: crashdump.DumpReport) -> dict[str, Any]:
         told |= {"format": report.completeness.format, "reason": report.completeness.reason}
     if report.info is not None:
         told |= {"release": report.info.release, "build_id": report.info.build_id}
+        told["page_size"] = report.info.page_size
         told["crash_time"] = report.info.crash_time.isoformat() if report.info.crash_time else None
     return told

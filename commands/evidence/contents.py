@@ -52,6 +52,12 @@ class EvidenceConfig(BaseModel):
         le=1_000_000,
         description="Lines at most of all that the boot that crashed logged; its last ones.",
     )
+    slack_days: int = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="Days that an uploaded bundle or report stays in Slack; the store keeps its own. 0: for good.",
+    )
     redact: bool = True  # false only where Slack may hold what the host holds
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +10,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 from dbos import DBOS
-from sqlmodel import Session, select
+from sqlmodel import Session
 
+from commands.evidence import packing
 from commands.evidence.collection import Collector, Keeper, json_bytes
-from commands.evidence.contents import Entry, EvidenceConfig, bundle_list, make_archive, manifest_bytes
+from commands.evidence.contents import Entry, EvidenceConfig, bundle_list
+from commands.evidence.packing import keep_both, redaction_words
 from commands.hosts import runs
 from commands.hosts.crashdump import panic_columns, size_words
 from commands.hosts.desk import HostDesk, StepFinding
 from commands.hosts.family import family_of, read_os_release
 from commands.hosts.visits import Visit, Visits
 from commands.incident import thread
-from integrations.redaction import Redactor
+from integrations.kernel.vmcoreinfo import VmcoreInfo
 from integrations.slack.text import code
 from integrations.stores import LocalStore, StoreError
-from storage import Artefact, Panic, RunbookRun, StepResult, panic_ref
+from storage import Panic, RunbookRun, StepResult, panic_ref
 
 if TYPE_CHECKING:
     from commands.context import Context
@@ -104,6 +105,8 @@ class EvidenceDesk(HostDesk):
         path = f", {vmcore['path']}, {size_words(int(vmcore['size']))}" if vmcore.get("path") else ""
         state = "ok" if vmcore["state"] == "complete" else "warn"
         lines.append((state, f"vmcore: {vmcore['state']}{path} (it stays on the host: it holds memory)"))
+        if report.info is not None:
+            lines += _vmcoreinfo(report.info, panic)
         lines += words.lines
         found = _finding(lines, collector, {"vmcore": vmcore}, panic_columns(report))
         return replace(found, report=words.report)
@@ -160,85 +163,49 @@ class EvidenceDesk(HostDesk):
     # -- packing ----------------------------------------------------------------------------------------
 
     async def _bundle(self, run_id: int, panic: Panic) -> StepFinding:
-        run, steps = await self.context.db.read(
-            lambda s: (s.get_one(RunbookRun, run_id), runs.steps_of(s, run_id))
+        run, steps, copy = await self.context.db.read(
+            lambda s: (
+                s.get_one(RunbookRun, run_id),
+                runs.steps_of(s, run_id),
+                packing.verified_copy(s, panic.id or 0),
+            )
         )
         entries = _entries(steps)
         files = await asyncio.to_thread(self._files, _folder(panic, run_id), entries)
-        base = _manifest(run, panic, self.visits.host_of(panic).spoken, steps)
-        whole, told, counts = await asyncio.to_thread(self._pack, run, panic, base, entries, files)
-        await self.context.db.write(lambda s: _keep_artefact(s, panic, run_id, "bundle", whole))
-        if told is not whole:
-            await self.context.db.write(lambda s: _keep_artefact(s, panic, run_id, "bundle-redacted", told))
+        ref, host = panic_ref(panic.id), self.visits.host_of(panic).spoken
+        base = packing.manifest_of(run, panic, host, steps)
+        if copy is not None:
+            base["vmcore"] = {**(base["vmcore"] or {}), "central": packing.central_of(copy)}
+        made = await asyncio.to_thread(
+            packing.pack, self.store, ref, f"{ref}-evidence-{run_id}", base, entries, files,
+            host=panic.host, stamp=int(run.asked_at.timestamp()), redact=self.config.redact,
+        )  # fmt: skip
+        await self.context.db.write(lambda s: keep_both(s, panic, run_id, made))
         failed = [e for e in entries if e.error is not None]
+        told = made.told
         lines = [
-            ("ok", f"{len(files)} files, {size_words(told[2])} packed, sha256 {told[1]}"),
-            ("ok", _words_of(counts) if self.config.redact else "not redacted, by the settings"),
+            ("ok", f"{len(files)} files, {size_words(told.size)} packed, sha256 {told.sha256}"),
+            ("ok", redaction_words(made.counts) if self.config.redact else "not redacted, by the settings"),
         ]
+        if copy is not None:
+            lines.append(("ok", f"with the place of the vmcore's verified copy: {copy.place}"))
         if failed:
             names = ", ".join(e.file for e in failed[:6])
             lines.append(
                 ("warn", f"{len(failed)} could not be collected whole (the manifest says why): {names}")
             )
         facts = {
-            "path": told[0],
-            "sha256": told[1],
-            "size": told[2],
-            "redactions": counts,
+            "path": told.path,
+            "sha256": told.sha256,
+            "size": told.size,
+            "redactions": dict(made.counts),
             "failed": len(failed),
+            "copy": copy.id if copy is not None else None,
         }
         return StepFinding("warn" if failed else "ok", tuple(lines), facts)
 
     def _files(self, folder: tuple[str, ...], entries: Sequence[Entry]) -> dict[str, bytes]:
         return {e.file: self.store.read("/".join((*folder, e.file))) for e in entries if e.sha256 is not None}
-
-    def _pack(
-        self,
-        run: RunbookRun,
-        panic: Panic,
-        base: Mapping[str, Any],
-        entries: Sequence[Entry],
-        files: Mapping[str, bytes],
-    ) -> tuple[tuple[str, str, int], tuple[str, str, int], dict[str, int]]:
-        """The bundle with everything, and the one for Slack: each as (path in the store, sha256, size)."""
-        ref, stamp = panic_ref(panic.id), int(run.asked_at.timestamp())
-        manifest = {**base, "redacted": False, "files": [e.model_dump() for e in entries]}
-        whole = self._put(ref, run, "", {**files, "manifest.json": manifest_bytes(manifest)}, stamp)
-        if not self.config.redact:
-            return whole, whole, {}
-        redactor = Redactor()
-        cleaned = {name: redactor.redact_bytes(files[name]) for name in sorted(files)}
-        told = []
-        for entry in entries:
-            record = entry.model_dump()
-            if entry.file in cleaned:
-                data = cleaned[entry.file]
-                record |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-                record |= {"original_sha256": entry.sha256, "original_size": entry.size}
-            for key in ("error", "note"):
-                if record[key] is not None:
-                    record[key] = redactor.redact(record[key])
-            told.append(record)
-        counts = dict(sorted(redactor.counts.items()))
-        manifest = {
-            **base,
-            "redacted": True,
-            "redactions": counts,
-            "original_bundle": {"sha256": whole[1], "size": whole[2]},
-            "files": told,
-        }
-        return (
-            whole,
-            self._put(ref, run, "-redacted", {**cleaned, "manifest.json": manifest_bytes(manifest)}, stamp),
-            counts,
-        )
-
-    def _put(
-        self, ref: str, run: RunbookRun, suffix: str, files: Mapping[str, bytes], stamp: int
-    ) -> tuple[str, str, int]:
-        archive = make_archive(f"{ref}-evidence", files, stamp)
-        kept = self.store.put((ref, f"{ref}-evidence-{run.id}{suffix}.tar.gz"), archive)
-        return kept.path, kept.sha256, kept.size
 
     async def conclude(self, run_id: int) -> None:
         """The bundle goes into the thread; the loose files, which are in it, are removed."""
@@ -296,6 +263,19 @@ def _finding(
     return StepFinding(state, tuple(lines), {**facts, "entries": entries}, panic=panic or {})
 
 
+def _vmcoreinfo(info: VmcoreInfo, panic: Panic) -> list[tuple[str, str]]:
+    """What the head of the dump tells without a vmlinux, in one line; and that it is of another kernel, if it is."""
+    parts = [f"crashed {info.crash_time:%Y-%m-%d %H:%M:%S} UTC"] if info.crash_time is not None else []
+    parts += [f"kernel {info.release}"] if info.release else []
+    parts += [f"build id {info.build_id}"] if info.build_id else []
+    parts += [f"pages of {info.page_size} bytes"] if info.page_size else []
+    if not parts:
+        return []
+    other = bool(info.release and panic.kernel and info.release != panic.kernel)
+    told = f"VMCOREINFO: {', '.join(parts)}" + (f"; {panic.kernel} was reported" if other else "")
+    return [("warn" if other else "ok", told)]
+
+
 def _told(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     """One line for what came, one for each file that did not."""
     whole = [e for e in entries if e.error is None]
@@ -322,46 +302,3 @@ def _entries(steps: Sequence[StepResult]) -> list[Entry]:
             continue
         found += [Entry.model_validate(row) for row in rows]
     return sorted(found, key=lambda e: (e.file, e.command or ""))
-
-
-def _manifest(run: RunbookRun, panic: Panic, host: str, steps: Sequence[StepResult]) -> dict[str, Any]:
-    """What both manifests say. No time of packing: the same files make the same bundle, also after a crash."""
-    facts: dict[str, Any] = {}
-    for step in steps:
-        facts |= {k: v for k, v in (step.facts or {}).items() if k in ("vmcore", "boots")}
-    last = max((s.finished_at for s in steps if s.finished_at is not None), default=None)
-    return {
-        "panic": panic_ref(panic.id),
-        "title": panic.title,
-        "host": host,
-        "asked_by": run.asked_by,
-        "asked_at": run.asked_at.isoformat(),
-        "collected_at": last.isoformat() if last is not None else None,
-        "run": run.workflow_id,
-        "vmcore": facts.get("vmcore"),
-        "boots": facts.get("boots"),
-        "format": 1,
-    }
-
-
-def _keep_artefact(
-    session: Session, panic: Panic, run_id: int, kind: str, made: tuple[str, str, int]
-) -> None:
-    path, sha256, size = made
-    row = session.exec(select(Artefact).where(Artefact.run_id == run_id, Artefact.kind == kind)).first()
-    row = row or Artefact(
-        panic_id=panic.id or 0, run_id=run_id, kind=kind, name="", sha256="", size=0, path=""
-    )
-    row.name, row.sha256, row.size, row.path = path.rsplit("/", 1)[-1], sha256, size, path
-    session.add(row)
-
-
-def _words_of(counts: Mapping[str, int]) -> str:
-    names = {
-        "mac": "hardware addresses",
-        "ip": "network addresses",
-        "serial": "serial numbers",
-        "uuid": "UUIDs",
-    }
-    told = ", ".join(f"{n} {names.get(sort, sort + 's')}" for sort, n in counts.items() if n)
-    return f"redacted for Slack: {told}" if told else "redacted for Slack: nothing had to be"

@@ -14,7 +14,6 @@ from commands.hosts.visits import Visit, kept_output
 from integrations.kernel.completeness import Completeness, Read, plan, verdict
 from integrations.kernel.crashdirs import CrashDump, read_listing
 from integrations.kernel.vmcoreinfo import VmcoreInfo, read_vmcoreinfo
-from integrations.ssh import CommandResult
 from storage import DumpState, Panic, Report
 
 _ROUNDS = 4  # of reads that a look into a dump may take
@@ -207,8 +206,9 @@ async def _look_into(visit: Visit, chosen: CrashDump, report: DumpReport) -> Dum
         wanted = plan(name, size, known)
         if not wanted or failed:
             break
-        for read in wanted:
-            done = await read_part(visit, name, size, read.offset, read.length)
+        asked = [_part(name, size, read.offset, read.length) for read in wanted]
+        results = await visit.run_many([visit.helping(*words, cap=cap) for words, cap in asked])
+        for read, done in zip(wanted, results, strict=True):
             outputs.append(kept_output(done, binary=True))
             failed = failed or not done.ok
             known[read] = done.stdout
@@ -237,14 +237,14 @@ async def _missing(visit: Visit, panic: Panic, known: Witnessed, report: DumpRep
     return replace(report, gone=gone, outputs=(*report.outputs, kept_output(done)))
 
 
-async def read_part(visit: Visit, name: str, size: int, offset: int, length: int) -> CommandResult:
-    """Part of a file in the crash directory, by the helper's verb for that part."""
+def _part(name: str, size: int, offset: int, length: int) -> tuple[tuple[str, ...], int]:
+    """The helper's words for part of a file in the crash directory, and the most that comes (bytes)."""
     length = min(length, _MOST)
     if offset == 0:
-        return await visit.help("head", name, str(length), cap=length)
+        return ("head", name, str(length)), length
     if offset + length >= size:
-        return await visit.help("tail", name, str(size - offset), cap=length)
-    return await visit.help("bytes", name, str(offset), str(length), cap=length)
+        return ("tail", name, str(size - offset)), length
+    return ("bytes", name, str(offset), str(length)), length
 
 
 def panic_columns(report: DumpReport) -> dict[str, Any]:

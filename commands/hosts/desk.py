@@ -81,7 +81,7 @@ class HostDesk(DBOSConfiguredInstance, ABC):
 
     @abstractmethod
     def steps(self) -> Sequence[tuple[str, str]]:
-        """(name, title) of each step, in order. Names are remembered by runs: change them with the version."""
+        """(name, title) of each step, in order. A run keeps those that it began with."""
 
     @abstractmethod
     async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
@@ -172,7 +172,7 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         """The body of the verb's workflow function: everything with an effect is a DBOS step."""
         try:
             lost = await self._reach(run_id)
-            for name, _ in self.steps():
+            for name in await self._names(run_id):
                 breaks = 0
                 while lost is None or (lost and self.alone):
                     said = await DBOS.run_step_async(
@@ -194,6 +194,10 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             raise
         finally:
             self.visits.end(run_id)
+
+    async def _names(self, run_id: int) -> list[str]:
+        """The steps that the run began with: they may be others after a restart, and a workflow repeats itself."""
+        return await self.context.db.read(lambda s: runs.names_of(s, run_id))
 
     async def _reach(self, run_id: int) -> str | None:
         """Wait until the host answers: None. Else why it is lost for good; "" when the run was cancelled."""
@@ -249,12 +253,17 @@ class HostDesk(DBOSConfiguredInstance, ABC):
 
     async def _step(self, run_id: int, name: str, breaks: int, lost: str | None = None) -> str:
         """`done`, `broke` (the connection did; wait for the host and come again) or `stop`."""
-        if (await self._load(run_id)).state not in runs.ACTIVE:
-            return "stop"
         now = self.context.clock()
-        step, facts = await self.context.db.write(
-            lambda s: (runs.step_begins(s, run_id, name, now), runs.facts_of(s, run_id))
-        )
+
+        def write(session: Session) -> tuple[StepResult, dict[str, Any]] | None:
+            if session.get_one(RunbookRun, run_id).state not in runs.ACTIVE:
+                return None
+            return runs.step_begins(session, run_id, name, now), runs.facts_of(session, run_id)
+
+        begun = await self.visits.together.write(write)
+        if begun is None:
+            return "stop"
+        step, facts = begun
         if step.state in runs.FINISHED_STEPS:
             return "done"
         self.context.wake()
@@ -300,7 +309,7 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             if incident is not None and incident.id is not None and found.panic:
                 thread.touch(session, incident.id)
 
-        await self.context.db.write(write)
+        await self.visits.together.write(write)
         self.context.wake()
         if found.report is not None:
             self.context.read_reports()
@@ -331,11 +340,11 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             runs.change(session, run_id, **values)
             return True
 
-        changed = await self.context.db.write(write)
+        changed = await self.visits.together.write(write)
         self.context.wake()
         return changed
 
     async def _finish(self, run_id: int, state: RunState, note: str) -> None:
         now = self.context.clock()
-        await self.context.db.write(lambda s: runs.finish(s, run_id, state, note[:1000], now))
+        await self.visits.together.write(lambda s: runs.finish(s, run_id, state, note[:2000], now))
         self.context.wake()

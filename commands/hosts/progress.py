@@ -86,7 +86,7 @@ def state_words(run: RunbookRun, steps: Sequence[StepResult], *, redact: Redact 
     if run.state is RunState.CANCELLED:
         by = f" by {user(run.cancelled_by)}" if run.cancelled_by else ""
         return f":no_entry_sign: cancelled{by} after {done} of {len(steps)} steps"
-    return f":x: stopped: {escape(shorten(redact(run.note), 900))}"
+    return f":x: stopped: {escape(shorten(redact(run.note), 1800))}"
 
 
 def step_text(step: StepResult, *, redact: Redact = str, room: int = _SECTION, rest: str = "") -> str:

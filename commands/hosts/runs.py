@@ -110,11 +110,17 @@ def steps_of(session: Session, run_id: int) -> list[StepResult]:
     return list(session.exec(query))
 
 
+def names_of(session: Session, run_id: int) -> list[str]:
+    query = select(StepResult.name).where(StepResult.run_id == run_id).order_by(col(StepResult.position))
+    return list(session.exec(query))
+
+
 def facts_of(session: Session, run_id: int) -> dict[str, Any]:
     """The facts of all finished steps, later steps over earlier ones."""
     merged: dict[str, Any] = {}
-    for step in steps_of(session, run_id):
-        merged.update(step.facts or {})
+    query = select(StepResult.facts).where(StepResult.run_id == run_id).order_by(col(StepResult.position))
+    for facts in session.exec(query):
+        merged.update(facts or {})
     return merged
 
 

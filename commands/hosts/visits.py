@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from sqlalchemy import insert
 
-from integrations.ssh import CommandResult, SshClient, SshError, SshHost, SshSession
+from commands.hosts.together import Together
+from commands.inventory import HostEntry
+from integrations.ssh import CommandResult, Keep, Request, SshClient, SshError, SshHost, SshSession
 from storage import AuditEntry, Panic, RunbookRun, panic_ref
 
 if TYPE_CHECKING:
@@ -33,23 +36,49 @@ class Visit:
     visits: Visits
 
     async def run(
-        self, argv: Sequence[str], *, timeout: float | None = None, cap: int | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float | None = None,
+        cap: int | None = None,
+        keep: Keep | None = None,
     ) -> CommandResult:
-        """Run a command and write its audit row. Raises ConnectionLost (audited as well)."""
-        try:
-            done = await self.session.run(argv, timeout=timeout, cap=cap)
-        except SshError as error:
-            await self.visits.audit(self, shlex.join(argv), "lost", str(error))
-            raise
-        detail = f"{done.outcome}, {len(done.stdout)} bytes, {done.seconds:.2f} s"
-        outcome = "done" if done.exit_status == 0 and not done.timed_out else "failed"
-        await self.visits.audit(self, shlex.join(argv), outcome, detail)
+        """Run a command and write its audit row. Raises ConnectionLost (audited as well).
+
+        `keep`: which end of an output that exceeds `cap` is kept; by itself, a journal keeps its end.
+        """
+        keep = keep or ("end" if argv[0] == "journalctl" else "start")
+        (done,) = await self.run_many([self.session.request(argv, timeout=timeout, cap=cap, keep=keep)])
         return done
+
+    async def run_many(
+        self, requests: Sequence[Request], *, limit: float | None = None
+    ) -> list[CommandResult]:
+        """Run commands in one go, `limit` seconds for all of them, and write an audit row for each."""
+        try:
+            results = await self.session.run_many(requests, limit=limit)
+        except SshError as error:
+            await self.visits.audit_all(self, [(shlex.join(r.argv), "lost", str(error)) for r in requests])
+            raise
+        rows = [
+            (
+                shlex.join(done.argv),
+                "done" if done.exit_status == 0 and not done.timed_out else "failed",
+                f"{done.outcome}, {len(done.stdout)} bytes, {done.seconds:.2f} s",
+            )
+            for done in results
+        ]
+        await self.visits.audit_all(self, rows)
+        return results
 
     async def help(self, *words: str, timeout: float | None = None, cap: int | None = None) -> CommandResult:
         """Ask the root-owned helper: `list`, `read REL`, `head REL N`, `tail REL N`, `bytes REL OFFSET LENGTH`,
         `pstore-list`, `pstore-read REL`."""
         return await self.run((*self.visits.ssh.config.helper, *words), timeout=timeout, cap=cap)
+
+    def helping(self, *words: str, cap: int | None = None) -> Request:
+        """The helper asked with these words, for `run_many`."""
+        return self.session.request((*self.visits.ssh.config.helper, *words), cap=cap)
 
 
 class Visits:
@@ -58,26 +87,27 @@ class Visits:
     def __init__(self, context: Context, ssh: SshClient) -> None:
         self.context = context
         self.ssh = ssh
-        self._open: dict[int, SshSession] = {}
+        self.together = Together(context.db)
+        self._open: dict[int, Visit] = {}
 
     def host_of(self, panic: Panic) -> SshHost:
         """Where a panic's host is reached: as the inventory says, or by its own name."""
-        entry = self.context.inventory.find(panic.host)
-        if entry is None:
-            return SshHost(panic.host)
-        address = entry.address if not entry.is_pattern else None
-        return SshHost(panic.host, address, entry.port, entry.user, entry.jump)
+        return host_as_entered(panic.host, self.context.inventory.find(panic.host))
 
     async def begin(self, run_id: int) -> Visit:
         """The visit of a run, on its open connection or a new one. Raises an SshError."""
+        visit = self._open.get(run_id)
+        if visit is not None and visit.session.is_open:
+            return visit
+        self.end(run_id)
         run, panic = await self.context.db.read(
             lambda s: ((r := s.get_one(RunbookRun, run_id)), s.get_one(Panic, r.panic_id))
         )
         host = self.host_of(panic)
-        session = self._open.get(run_id)
-        if session is None or not session.is_open:
-            session = await self._connect(run, panic, host)
-        return Visit(run_id, run.panic_id, run.kind, run.asked_by, host, session, self)
+        session = await self._connect(run, panic, host)
+        visit = Visit(run_id, run.panic_id, run.kind, run.asked_by, host, session, self)
+        self._open[run_id] = visit
+        return visit
 
     async def _connect(self, run: RunbookRun, panic: Panic, host: SshHost) -> SshSession:
         try:
@@ -91,15 +121,13 @@ class Visits:
         await self._write(
             run.asked_by, "host.connect", host.spoken, "done", f"{panic_ref(panic.id)} {run.kind}"
         )
-        assert run.id is not None
-        self._open[run.id] = session
         return session
 
     def end(self, run_id: int) -> None:
         """Close a run's connection; a command that is under way on it fails."""
-        session = self._open.pop(run_id, None)
-        if session is not None:
-            session.close()
+        visit = self._open.pop(run_id, None)
+        if visit is not None:
+            visit.session.close()
 
     async def close(self) -> None:
         """Close every connection, at the bot's end."""
@@ -108,13 +136,27 @@ class Visits:
         await asyncio.to_thread(self.ssh.close)
 
     async def audit(self, visit: Visit, command: str, outcome: str, detail: str) -> None:
+        await self.audit_all(visit, [(command, outcome, detail)])
+
+    async def audit_all(self, visit: Visit, commands: Sequence[tuple[str, str, str]]) -> None:
+        """A row for each (command, outcome, detail), all in one transaction."""
         where = f"{panic_ref(visit.panic_id)} {visit.kind}"
-        await self._write(
-            visit.asked_by, "host.command", f"{visit.host.name}: {command}", outcome, f"{where}: {detail}"
-        )
+        rows = [
+            self._entry(
+                visit.asked_by, "host.command", f"{visit.host.name}: {command}", outcome, f"{where}: {detail}"
+            )
+            for command, outcome, detail in commands
+        ]
+        if rows:
+            values = [row.model_dump(exclude={"id"}) for row in rows]
+            await self.together.write(lambda s: s.execute(insert(AuditEntry), values))
 
     async def _write(self, actor: str, verb: str, subject: str, outcome: str, detail: str) -> None:
-        entry = AuditEntry(
+        entry = self._entry(actor, verb, subject, outcome, detail)
+        await self.together.write(lambda s: s.add(entry))
+
+    def _entry(self, actor: str, verb: str, subject: str, outcome: str, detail: str) -> AuditEntry:
+        return AuditEntry(
             at=self.context.clock(),
             actor=actor,
             verb=verb,
@@ -122,7 +164,19 @@ class Visits:
             outcome=outcome,
             detail=detail[:2000],
         )
-        await self.context.db.write(lambda s: s.add(entry))
+
+
+def host_as_entered(name: str, entry: HostEntry | None) -> SshHost:
+    """Where a host is reached as the inventory says; what it leaves open is for ssh_config and `[ssh]`."""
+    if entry is None:
+        return SshHost(name)
+    port = entry.port if "port" in entry.model_fields_set else None
+    return SshHost(name, None if entry.is_pattern else entry.address, port, entry.user, entry.jump)
+
+
+def is_cut(done: CommandResult) -> bool:
+    """Whether `kept_output` leaves something out."""
+    return len(done.text) > _KEPT
 
 
 def kept_output(done: CommandResult, *, binary: bool = False) -> dict[str, Any]:

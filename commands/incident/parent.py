@@ -9,19 +9,21 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
-from commands.incident import thread
+from commands.incident import living, thread
 from commands.incident.loops import VERB as LOOP
 from commands.incident.membership import LIVE
 from commands.incident.rendering import Rendered, renderer
-from commands.incident.wording import dump_line, listing, span
+from commands.incident.wording import dump_line, listing, redacted, span
 from commands.past import past_line
-from integrations.redaction import Redactor
+from integrations.redaction import redact_lines
 from integrations.slack import blocks as b
 from integrations.slack.text import clean, code, date, escape, shorten, user
 from storage import (
     ChangeLink,
+    DumpCopy,
     Incident,
     IncidentState,
+    LiveSighting,
     Panic,
     RunbookRun,
     RunState,
@@ -58,15 +60,20 @@ def draw_incident(session: Session, incident_id: int) -> Rendered | None:
     hosts = list(dict.fromkeys(r[0] for r in rows))
     if newest is None:
         return _draw_empty(session, incident)
-    headline = _headline(incident, hosts)
+    known = living.sighting_of(session, newest.id)
+    headline = _headline(incident, hosts, living.doing(known, newest.host))
     light = (
         _LIGHT[incident.state]
         if not newest.deliberate or incident.state is not IncidentState.OPEN
         else ":test_tube:"
     )
+    headline = redacted(headline, *hosts)
     made: list[dict[str, Any]] = [b.section(f"{light} *{escape(shorten(headline, 400))}*")]
     made.append(b.context(" · ".join(_ids(session, incident, newest, len(rows)))))
-    made.append(b.section("\n".join(_facts(session, incident, newest, hosts, rows))))
+    awaited = living.awaited_line(session, incident.id, newest)
+    if awaited:
+        made.append(b.section(awaited))
+    made.append(b.section("\n".join(_facts(session, incident, newest, hosts, rows, known))))
     state = _state_line(session, incident)
     if state:
         made.append(b.context(state))
@@ -86,11 +93,11 @@ def _draw_empty(session: Session, incident: Incident) -> Rendered:
     return Rendered(name, [b.section(f":arrow_right: *{name}*{where}"), b.context(escape(incident.title))])
 
 
-def _headline(incident: Incident, hosts: list[str]) -> str:
+def _headline(incident: Incident, hosts: list[str], doing: str | None) -> str:
     if incident.wave:
         return f"{len(hosts)} hosts panicked without a readable cause"
     if len(hosts) == 1:
-        return headline(hosts[0], incident.title)
+        return f"{doing}: {incident.title}" if doing else headline(hosts[0], incident.title)
     return f"{len(hosts)} hosts panicked: {incident.title}"
 
 
@@ -126,7 +133,14 @@ def _ids(session: Session, incident: Incident, newest: Panic, panics: int) -> li
     return parts
 
 
-def _facts(session: Session, incident: Incident, newest: Panic, hosts: list[str], rows: Any) -> list[str]:
+def _facts(
+    session: Session,
+    incident: Incident,
+    newest: Panic,
+    hosts: list[str],
+    rows: Any,
+    known: LiveSighting | None,
+) -> list[str]:
     lines = []
     if len(hosts) > 1:
         lines.append(f"Hosts: {listing(hosts, 8)}")
@@ -135,7 +149,7 @@ def _facts(session: Session, incident: Incident, newest: Panic, hosts: list[str]
     if newest.ring:
         facts.append(f"ring {escape(newest.ring)}")
     if newest.hardware:
-        facts.append(escape(shorten(newest.hardware, 80)))
+        facts.append(escape(shorten(redacted(newest.hardware), 80)))
     facts.append(date(newest.occurred_at))
     lines.append(" · ".join(facts))
     if newest.taint:
@@ -147,10 +161,12 @@ def _facts(session: Session, incident: Incident, newest: Panic, hosts: list[str]
     change = _change_line(session, newest)
     if change:
         lines.append(change)
-    lines.append(f"{dump_line(newest)}\n{_runbook_line(session, incident)}")
-    down = _down_line(newest)
-    if down:
-        lines.append(down)
+    copy = session.exec(
+        select(DumpCopy).where(DumpCopy.panic_id == newest.id).order_by(col(DumpCopy.id).desc()).limit(1)
+    ).first()
+    lines.append(f"{dump_line(newest, copy)}\n{_runbook_line(session, incident)}")
+    if not living.lives(known):
+        lines.append(_down_line(newest))
     return lines
 
 
@@ -257,6 +273,7 @@ def _buttons(incident: Incident, newest: Panic) -> dict[str, Any]:
         b.button("Link change", "changes.link", panic),
     ]
     more = [
+        b.option("Copy vmcore", f"copies.begin|{panic}"),
         b.option("Assign to me", f"incident.take|{ref}"),
         b.option("Add a note", f"incident.note|{ref}"),
         b.option("Timeline", f"incident.timeline|{ref}"),
@@ -266,7 +283,7 @@ def _buttons(incident: Incident, newest: Panic) -> dict[str, Any]:
     if incident.state is IncidentState.RESOLVED:
         elements.append(b.button("Reopen", "incident.reopen", ref))
     else:
-        more.insert(1, b.option("Resolve", f"incident.resolve|{ref}"))
+        more.insert(2, b.option("Resolve", f"incident.resolve|{ref}"))
     elements.append(b.overflow("incident.more", more))
     return b.actions(elements, block_id=f"incident:{incident.id}")
 
@@ -277,18 +294,23 @@ def draw_panic_text(session: Session, panic_id: int) -> Rendered | None:
     panic = session.get(Panic, panic_id)
     if panic is None:
         return None
-    title = f"{panic_ref(panic.id)} · {escape(panic.host)}: {escape(shorten(panic.title, 300))}"
+    named = redacted(panic.title, panic.host)
+    title = f"{panic_ref(panic.id)} · {escape(panic.host)}: {escape(shorten(named, 300))}"
     source = panic.crash_lines or panic.text
     if not source.strip():
         text = f"{title}\nNo crash text came with the report. Triage looks for it on the host."
         return Rendered(text, [b.section(text)])
     lines = source.splitlines()
-    redactor = Redactor()
-    tail = _within(list(reversed(lines[-40:])), _TAIL_BUDGET, redactor)
+    # A key goes over many lines: those around the ones shown are looked at, too.
+    tail = _within(redact_lines(lines[-_AROUND:], (panic.host,))[: -_TAIL_LINES - 1 : -1], _TAIL_BUDGET)
     tail.reverse()
     left = len(lines) - len(tail)
-    head = _within(lines[: min(_HEAD_LINES, left)], _HEAD_BUDGET, redactor) if panic.crash_lines else []
+    first = redact_lines(lines[:_AROUND], (panic.host,))[: min(_HEAD_LINES, left)]
+    head = _within(first, _HEAD_BUDGET) if panic.crash_lines else []
     made = [b.section(f"*{title}*")]
+    missing = living.loss_line(living.sighting_of(session, panic.id))
+    if missing:
+        made.append(b.context(f":warning: {missing}"))
     if head:
         made += [b.section(block) for block in _code_sections(head)]
     if left > len(head):
@@ -297,20 +319,22 @@ def draw_panic_text(session: Session, panic_id: int) -> Rendered | None:
     frames = " ← ".join(code(f) for f in panic.frames[:6])
     if frames:
         made.append(b.context(f"Frames: {frames}"))
-    return Rendered(escape(shorten(f"{panic_ref(panic.id)} {panic.host}: {panic.title}", 300)), made)
+    return Rendered(escape(shorten(f"{panic_ref(panic.id)} {panic.host}: {named}", 300)), made)
 
 
 # Slack refuses a message whose blocks are larger than about 13,200 characters of JSON (msg_blocks_too_long).
 _HEAD_LINES = 8
+_TAIL_LINES = 40
+_AROUND = 200
 _HEAD_BUDGET = 1800
 _TAIL_BUDGET = 8500
 
 
-def _within(lines: list[str], budget: int, redactor: Redactor) -> list[str]:
-    """The first lines that fit, redacted, cleaned and escaped; `budget` in characters of JSON."""
+def _within(lines: list[str], budget: int) -> list[str]:
+    """The first lines that fit, cleaned and escaped; `budget` in characters of JSON."""
     kept: list[str] = []
     for line in lines:
-        line = shorten(redactor.redact(clean(line)), 500).replace("```", "ˋˋˋ")
+        line = shorten(clean(line), 500).replace("```", "ˋˋˋ")
         line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         budget -= len(json.dumps(line))
         if budget < 0:

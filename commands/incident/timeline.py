@@ -6,6 +6,7 @@ from sqlmodel import Session
 
 from commands.fitting import MESSAGE_LIMIT
 from commands.incident.rendering import Rendered, renderer
+from commands.incident.wording import redacted
 from commands.timeline import stretch, timeline_blocks
 from integrations.slack import blocks as b
 from integrations.slack.text import escape, shorten
@@ -19,7 +20,7 @@ def draw_timeline(session: Session, incident_id: int) -> Rendered | None:
     if incident is None:
         return None
     ref = incident_ref(incident.id)
-    title = b.section(f"*{ref}: {escape(shorten(incident.title, 200))}*")
+    title = b.section(f"*{ref}: {escape(shorten(redacted(incident.title), 200))}*")
     return Rendered(
         f"Timeline of {ref}", [title, *timeline_blocks(stretch(session, incident_id), MESSAGE_LIMIT - 1000)]
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from integrations.redaction import Redactor
 from integrations.slack.text import code, escape
-from storage import DumpState, Panic
+from storage import CopyState, DumpCopy, DumpState, Panic
 
 _DUMP_WORDS = {
     DumpState.UNKNOWN: "not looked for yet",
@@ -47,6 +48,11 @@ def taint(name: str) -> str:
     return _TAINTS.get(name, name)
 
 
+def redacted(text: str, *keep: str) -> str:
+    """Host text as Slack may have it, unescaped; the names in `keep` (the host's own) stay."""
+    return Redactor(keep=keep).redact(text)
+
+
 def span(seconds: float | timedelta | None) -> str:
     """`12 d 4 h`, `5 min 3 s`, `42 s`; the two largest units."""
     if seconds is None:
@@ -74,14 +80,37 @@ def size(count: int | None) -> str:
     return ""
 
 
-def dump_line(panic: Panic) -> str:
+def share(done: int, whole: int | None) -> str:
+    """`38 %`; 100 only when it is all."""
+    return "0 %" if not whole else f"{min(done * 100 // whole, 100)} %"
+
+
+def copy_words(copy: DumpCopy) -> str:
+    """`copying to central 38 %`; nothing of a copy that was cancelled."""
+    far = share(copy.bytes_done, copy.size)
+    if copy.state is CopyState.VERIFIED:
+        return ":white_check_mark: verified in central"
+    if copy.state is CopyState.FAILED:
+        return ":warning: not copied to central"
+    if copy.state is CopyState.CANCELLED:
+        return ""
+    if copy.paused:
+        return f"copy to central paused at {far}"
+    if copy.state is CopyState.WAITING:
+        return f"copy to central waits at {far}" if copy.bytes_done else "to be copied to central"
+    return f"copying to central {far}" if copy.state is CopyState.COPYING else f"checking in central {far}"
+
+
+def dump_line(panic: Panic, copy: DumpCopy | None = None) -> str:
     words = [f"Dump: {_DUMP_WORDS[panic.dump_state]}"]
     if panic.dump_size:
         words.append(size(panic.dump_size))
     if panic.dump_path:
-        words.append(code(panic.dump_path))
+        words.append(code(redacted(panic.dump_path, panic.host)))
     if panic.dump_note:
-        words.append(escape(panic.dump_note[:200]))
+        words.append(escape(redacted(panic.dump_note[:200], panic.host)))
+    if copy is not None and (told := copy_words(copy)):
+        words.append(told)
     return " · ".join(words)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -16,7 +17,9 @@ from commands.incident import placing, thread
 from commands.incident.config import IncidentConfig, RoutingConfig
 from commands.incident.moves import telling_moves
 from commands.intake.config import IntakeConfig
-from commands.intake.correlation import add_facts, find_panic, new_panic, remember_host, remember_signature
+from commands.intake.correlation import add_facts, new_panic, remember_host, remember_signature
+from commands.intake.joining import Found, find_panic
+from commands.intake.live import note_sighting, replaces, tell_ambiguity
 from commands.intake.reading import Reading, read_report
 from integrations.slack.text import code, escape
 from integrations.stores.local import LocalStore
@@ -41,7 +44,12 @@ class Taken:
     panic_id: int
     incident_id: int | None
     kind: str
-    how: str  # opened, joined, reopened, wave, moved, witness
+    how: str  # opened, joined, reopened, wave, late, moved, witness, ignored (it only adds, and there is nothing)
+
+
+def _place_of(panic: Panic) -> tuple[object, ...]:
+    """What decides the thread that a panic stands in, and its headline."""
+    return panic.signature_key, panic.title, panic.deliberate, panic.head_lost
 
 
 class IntakeDesk:
@@ -56,6 +64,7 @@ class IntakeDesk:
         *,
         admin_channel: str | None,
         redact: Callable[[str], str] = lambda text: text,
+        report_within: timedelta = timedelta(minutes=30),
     ) -> None:
         self.context = context
         self.config = config
@@ -63,6 +72,7 @@ class IntakeDesk:
         self.routing = routing
         self.admin_channel = admin_channel
         self.redact = redact
+        self.report_within = report_within  # of a panic that netconsole saw
         self.store = LocalStore(context.store_dir)
         self._event = asyncio.Event()
         self.on_taken: Callable[[Taken], None] = lambda _taken: None
@@ -124,7 +134,7 @@ class IntakeDesk:
             "intake.report", report=report_ref(report.id), panic=panic_ref(taken.panic_id), how=taken.how
         )
         self.on_taken(taken)
-        if taken.how != "witness":
+        if taken.how not in ("witness", "ignored"):
             for hook in self.context.on_panic:
                 self._start_hook(hook, taken.panic_id)
 
@@ -149,32 +159,44 @@ class IntakeDesk:
         entry = self.context.inventory.find(reading.host)
         # A report that triage made of what it read on the host says which panic it is of.
         panic = session.get(Panic, report.panic_id) if report.panic_id is not None else None
-        panic = panic or find_panic(session, reading, self.config.same_boot_within)
+        found = (
+            Found(panic) if panic is not None else find_panic(session, reading, self.config.same_boot_within)
+        )
+        panic = found.panic
+        read_anew = False
+        if panic is None and reading.closes:
+            report.state = ReportState.DONE
+            session.add(report)
+            return Taken(0, None, "unknown", "ignored")
         if panic is None:
             panic = new_panic(reading, entry, now=now)
             session.add(panic)
             session.flush()
-            placement = placing.place(session, panic, self.incidents, self.routing, now)
-            how = placement.how
+            how = placing.place(session, panic, self.incidents, self.routing, now).how
+            read_anew = reading.crash.crash
+            tell_ambiguity(session, panic, found, report_ref(report.id), reading, now)
         else:
-            had_text = bool(panic.text)
-            read_anew = add_facts(panic, reading)
+            had_text, was = bool(panic.text), _place_of(panic)
+            above = replaces(session, panic, reading)
+            read_anew = add_facts(panic, reading, replaces=above, dates=found.loose)
             session.add(panic)
             session.flush()
             how = "witness"
             if panic.incident_id is None:  # it came from an old crash directory, without a thread
                 how = placing.place(session, panic, self.incidents, self.routing, now).how
-            elif read_anew:
+            elif read_anew and not (above and was == _place_of(panic)):
                 placing.move(session, panic, self.incidents, self.routing, now)
                 thread.show_text(session, panic, now)
                 how = "moved"
             else:
                 thread.touch(session, panic.incident_id)
-                if not had_text and panic.text:
+                if read_anew or (not had_text and panic.text):
                     thread.show_text(session, panic, now)
+        note_sighting(session, panic, reading, self.report_within, read_anew=read_anew, now=now)
         remember_signature(session, panic, panic.title)
         remember_host(session, reading.host, entry, panic)
-        if panic.text and panic.text == reading.text and panic.incident_id is not None:
+        whole = reading.live is None or reading.live.final
+        if whole and panic.text and panic.text == reading.text and panic.incident_id is not None:
             self._keep_text(session, panic, told)
         report.state, report.panic_id = ReportState.DONE, panic.id
         session.add(report)
@@ -232,7 +254,7 @@ class IntakeDesk:
                     session,
                     f"parked:{report.id}",
                     f":warning: Report {report_ref(report.id)} of {escape(report.host)} could not be read "
-                    f"({escape(report.error[:300])}). It is kept; "
+                    f"({escape(self.redact(report.error[:300]))}). It is kept; "
                     f"`/panic quarantine accept {report_ref(report.id)}` tries it once more.",
                 )
             session.add(report)
@@ -254,6 +276,11 @@ class IntakeDesk:
                     next_at=now,
                 )
             )
+
+    async def tell(self, key: str, text: str) -> None:
+        """`tell_admins` in a transaction of its own."""
+        await self.context.db.write(lambda session: self.tell_admins(session, key, text))
+        self.context.wake()
 
     # -- quarantine -----------------------------------------------------------------------------------
 

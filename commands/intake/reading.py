@@ -16,6 +16,17 @@ _OLDEST = timedelta(days=365)  # a clock without a battery starts in 1970 or 200
 
 
 @dataclass(frozen=True)
+class LiveTold:
+    """What netconsole says beside the text: see `LiveSighting`."""
+
+    final: bool
+    panic: bool
+    ended: bool
+    lost: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
 class Reading:
     """What one report says, in our terms. None means "it does not say"."""
 
@@ -34,6 +45,13 @@ class Reading:
     dump_state: DumpState
     dump_path: str | None
     dump_size: int | None
+    source: str = "report"
+    crash_dir: str | None = None
+    not_before: datetime | None = None  # an alert fires late: the crash lies between this and `occurred_at`
+    continues: str | None = None  # the id of the report whose panic this one goes on about
+    closes: bool = False  # only adds to a panic that is known
+    live: LiveTold | None = None
+    running_boot_id: str | None = None
 
 
 def read_report(body: Mapping[str, Any], *, host: str, received_at: datetime) -> Reading:
@@ -45,6 +63,7 @@ def read_report(body: Mapping[str, Any], *, host: str, received_at: datetime) ->
     waited for us.)
     """
     text = str(body.get("text") or "")
+    source = _word(body.get("source"), 40) or "report"
     crash = read_crash(text)
     ahead = _ahead(body, received_at)
     down_since, back_at = (_believable(body.get(k), received_at, ahead) for k in ("down_since", "back_at"))
@@ -67,10 +86,24 @@ def read_report(body: Mapping[str, Any], *, host: str, received_at: datetime) ->
         running_kernel=_word(body.get("kernel")),
         down_since=down_since,
         back_at=back_at,
-        dump_state=_dump_state(dump),
+        dump_state=DumpState.NONE if source == "no-dump" and dump is None else _dump_state(dump),
         dump_path=_word(dump.get("path")) if dump else None,
         dump_size=_size(dump.get("size")) if dump else None,
+        source=source,
+        crash_dir=_word(body.get("crash_dir"), 1000),
+        not_before=_believable(body.get("not_before"), received_at, ahead),
+        continues=_word(body.get("continues")),
+        closes=body.get("closes") is True,
+        live=_live(body.get("live")) if source == "netconsole" else None,
+        running_boot_id=_boot_id(body.get("boot_id")),
     )
+
+
+def _live(value: Any) -> LiveTold | None:
+    if not isinstance(value, Mapping):
+        return None
+    final, panic, ended = (value.get(key) is True for key in ("final", "panic", "ended"))
+    return LiveTold(final, panic, ended, _size(value.get("lost")) or 0, _size(value.get("dropped")) or 0)
 
 
 def _ahead(body: Mapping[str, Any], received_at: datetime) -> timedelta:

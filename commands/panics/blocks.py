@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from commands.fitting import MESSAGE_LIMIT, cut, length, linked, sections
-from commands.incident.wording import dump_line, size, span
+from commands.incident.wording import dump_line, redacted, size, span
 from commands.past import past_line
 from commands.timeline import Stretch, timeline_blocks
 from integrations.slack import blocks as b
@@ -119,7 +119,11 @@ def list_line(row: PanicRow, link: str | None, width: int = 160) -> str:
     ]
     where.append(code(shorten(row.kernel, min(width, 60))) if row.kernel else "kernel unknown")
     dump = _DUMPS[row.dump_state] + (f" {size(row.dump_size)}" if row.dump_size else "")
-    what = [escape(shorten(row.title, width)), LIGHTS[row.state] if row.state else "no thread", dump]
+    what = [
+        escape(shorten(redacted(row.title, row.host), width)),
+        LIGHTS[row.state] if row.state else "no thread",
+        dump,
+    ]
     if row.deliberate:
         what.insert(1, "deliberate")
     return " · ".join(where) + "\n" + " · ".join(what)
@@ -152,11 +156,11 @@ def show_message(found: PanicRecord, link: str | None) -> tuple[str, list[b.Bloc
     """The whole record within Slack's limits; what does not fit is counted, the newest of the timeline stays."""
     panic = found.panic
     ref = panic_ref(panic.id)
-    title = f"{panic.host}: {panic.title}"
+    title = f"{panic.host}: {redacted(panic.title, panic.host)}"
     made = [b.section(f"*{linked(ref, link)} · {escape(shorten(title, 250))}*")]
     made.append(b.context(" · ".join(_standing(found))))
     made.append(b.section(cut("\n".join(_facts(found)))))
-    crash = panic.crash_lines or panic.text
+    crash = _told_crash(panic.crash_lines or panic.text, panic.host)
     made.append(
         b.section(
             code_block(_head_and_tail(crash), limit=2100) if crash else "No crash text came with the report."
@@ -167,7 +171,9 @@ def show_message(found: PanicRecord, link: str | None) -> tuple[str, list[b.Bloc
             b.context(cut("Frames: " + " ← ".join(code(shorten(f, 60)) for f in panic.frames[:8]), 600))
         )
     made += group(
-        "Runbook", [line for run, steps in found.runs[-2:] for line in _run_lines(run, steps)], 2200
+        "Runbook",
+        [line for run, steps in found.runs[-2:] for line in _run_lines(run, steps, panic.host)],
+        2200,
     )
     made += group("Changes", [change_line(link) for link in found.links if link.key], 900)
     made += group("Artefacts", [_artefact_line(a) for a in found.artefacts], 500)
@@ -228,7 +234,10 @@ def _facts(found: PanicRecord) -> list[str]:
         f"{date(panic.occurred_at)} · kernel {code(panic.kernel or 'unknown')} · up {span(panic.uptime_seconds)}"
         + (f" · {escape(panic.arch)}" if panic.arch else "")
     ]
-    fleet = [f"ring {escape(panic.ring)}" if panic.ring else "", escape(shorten(panic.hardware or "", 100))]
+    fleet = [
+        f"ring {escape(panic.ring)}" if panic.ring else "",
+        escape(shorten(redacted(panic.hardware or ""), 100)),
+    ]
     fleet += [
         f"owner {escape(shorten(panic.owner, 60))}" if panic.owner else "",
         escape(panic.criticality) if panic.criticality != "normal" else "",
@@ -268,6 +277,15 @@ def _facts(found: PanicRecord) -> list[str]:
     return lines
 
 
+def _told_crash(text: str, host: str) -> str:
+    """Of a long text only the ends, which are all that is shown; cut at lines, so that no secret is halved."""
+    lines = text.splitlines()
+    if len(lines) <= 400:
+        return redacted(text, host)
+    head, tail = (redacted("\n".join(part), host) for part in (lines[:200], lines[-200:]))
+    return "\n".join([head, f"… {len(lines) - 400} lines …", tail])
+
+
 def _head_and_tail(text: str) -> str:
     """A crash's first lines, which say what happened and where, and its last; between them how many are left out."""
     lines = [shorten(line, 240) for line in clean(text).splitlines()]
@@ -289,14 +307,18 @@ def _fitting(lines: Sequence[str], room: int) -> list[str]:
     return kept
 
 
-def _run_lines(run: RunbookRun, steps: Sequence[StepResult]) -> list[str]:
-    note = f" · {escape(shorten(run.note, 160))}" if run.note else ""
+def _run_lines(run: RunbookRun, steps: Sequence[StepResult], host: str) -> list[str]:
+    note = f" · {escape(shorten(redacted(run.note, host), 160))}" if run.note else ""
     lines = [
         f"*{escape(run.kind)}* {_RUNS[run.state]} · asked by {user(run.asked_by)} {date(run.asked_at)}{note}"
     ]
     for step in steps[:12]:
         mark = _STEPS.get(step.state, ":white_circle:")
-        said = f": {escape(shorten(' '.join(step.summary.split()), 220))}" if step.summary else ""
+        said = (
+            f": {escape(shorten(' '.join(redacted(step.summary, host).split()), 220))}"
+            if step.summary
+            else ""
+        )
         lines.append(f"{mark} {escape(step.title)}{said}")
     return lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from commands.fitting import MESSAGE_LIMIT, length, linked
-from commands.incident.wording import span
+from commands.incident.wording import redacted, span
 from commands.panics.blocks import LIGHTS, change_line, group, incident_words
 from commands.timeline import Stretch, timeline_blocks
 from integrations.slack import blocks as b
@@ -21,7 +21,7 @@ def incident_message(
     """The timeline gets the room that the rest leaves, which is most of it; its buttons lead to what is earlier."""
     incident = found.incident
     ref = incident_ref(incident.id)
-    made = [b.section(f"*{linked(ref, link)} · {escape(shorten(incident.title, 250))}*")]
+    made = [b.section(f"*{linked(ref, link)} · {escape(shorten(redacted(incident.title), 250))}*")]
     made.append(b.context(" · ".join(_standing(incident, now))))
     more = found.panics_total - len(found.panics)
     rows = [_panic_line(row) for row in found.panics] + ([f"and {more} older"] if more else [])
@@ -29,7 +29,7 @@ def incident_message(
     made += group("Changes", [change_line(c) for c in found.links], 1200)
     foot = [b.context(_pointer(found))] if found.panics else []
     made += timeline_blocks(newest, MESSAGE_LIMIT - length(made) - length(foot))
-    return escape(shorten(f"{ref} {incident.title}", 300)), made + foot
+    return escape(shorten(f"{ref} {redacted(incident.title)}", 300)), made + foot
 
 
 def timeline_message(found: Stretch) -> tuple[str, list[b.Block]]:

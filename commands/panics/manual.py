@@ -15,9 +15,9 @@ from integrations.slack.text import code, shorten
 
 # In the order in which a night goes. A verb that is in no group is still listed, under "More".
 GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
-    (":fire: A host panicked", ("triage", "cancel", "evidence", "link", "unlink")),
+    (":fire: A host panicked", ("triage", "cancel", "evidence", "copy", "analyze", "link", "unlink")),
     (":busts_in_silhouette: The incident", ("ack", "assign", "note", "resolve", "reopen")),
-    (":mag: Looking back", ("list", "show", "timeline")),
+    (":mag: Looking back", ("list", "show", "timeline", "sweep")),
     (":pencil2: Correcting the bot", ("merge", "split", "reclassify", "undo")),
     (":no_bell: Planned work", ("silence", "unsilence", "silences")),
     (":key: For admins", ("quarantine",)),

@@ -25,6 +25,9 @@ class Answers:
     def __contains__(self, key: str) -> bool:
         return key in self._answers
 
+    def get(self, key: str) -> Answer | None:
+        return self._answers.get(key)
+
     def text(self, key: str, *, even_failed: bool = False) -> str | None:
         """The output of a command that succeeded (or of any that was run); None otherwise."""
         answer = self._answers.get(key)

@@ -11,8 +11,14 @@ from commands.triage.identity import clock, worst
 from storage import DumpState, Panic
 
 
-def read_dump(report: DumpReport, panic: Panic, words: LastWords | None = None) -> StepFinding:
-    """Plain words about a look into the crash directory; `words` is what was read of a panic that came without text."""
+def read_dump(
+    report: DumpReport,
+    panic: Panic,
+    words: LastWords | None = None,
+    central: tuple[str, str] = ("skipped", "central: no central store configured"),
+) -> StepFinding:
+    """Plain words about a look into the crash directory; `words` is what was read of a panic that came without text,
+    `central` the line about the central store."""
     lines: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
     if report.problem is not None:
@@ -36,6 +42,9 @@ def read_dump(report: DumpReport, panic: Panic, words: LastWords | None = None) 
         facts["dmesg"] = dmesg.path
     if report.info is not None:
         facts |= {"build_id": report.info.build_id, "dump_release": report.info.release}
+        if report.info.release and report.info.page_size:
+            told = f"VMCOREINFO: kernel {report.info.release}, pages of {report.info.page_size} bytes"
+            lines.append(("ok", told))
     if report.crash_time is not None:
         facts["crash_time"] = report.crash_time.isoformat()
         apart = abs((report.crash_time - panic.occurred_at).total_seconds())
@@ -43,7 +52,7 @@ def read_dump(report: DumpReport, panic: Panic, words: LastWords | None = None) 
         lines.append(
             ("ok", told) if report.sure else ("warn", f"{told}, {apart / 60:.0f} min from what was reported")
         )
-    lines.append(("skipped", "central: no central store configured"))
+    lines.append(central)
     words = words or LastWords()
     lines += words.lines
     outputs = (*report.outputs, *words.outputs)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from commands.triage.answers import Answers
 
-LIST = ("ls", "/sys/class/net")
 MOST = 4
-# Where all families have it; a login that is not root's has no /usr/sbin in its PATH.
-_ETHTOOL = "/usr/sbin/ethtool"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _MADE_UP = re.compile(
     r"(lo|dummy|veth|tap|tun|vnet|docker|virbr|br|bond|team|cali|cni|flannel|wg|sit|gre|ip6|bonding)[0-9-]?|.*\..*"
@@ -33,10 +30,6 @@ def interfaces(listing: str) -> list[str]:
     """Names of what may be real interfaces, at most four. Only plain names: they become part of a command."""
     names = [n for n in listing.split() if _NAME.fullmatch(n) and _MADE_UP.match(n) is None]
     return names[:MOST]
-
-
-def command(interface: str) -> tuple[str, ...]:
-    return (_ETHTOOL, "-i", interface)
 
 
 def key(interface: str) -> str:

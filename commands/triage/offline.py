@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from commands.debuginfo import debuginfo_package, installing
 from commands.hosts.crashdump import size_words
 from commands.hosts.desk import StepFinding
 from commands.triage.answers import Answers
@@ -18,39 +19,16 @@ _DEBUGINFO = 5 * 10**9
 _CRASH_DIRECTORY = "/var/crash"
 
 
-def debuginfo_package(kernel: str, family: str | None, os_id: str = "") -> str | None:
-    """The package that holds the vmlinux with debug information of a kernel release.
-
-    Debian: linux-image-RELEASE-dbg. Ubuntu (its ddebs archive): linux-image-unsigned-RELEASE-dbgsym.
-    RHEL: kernel[-rt|-uek|-64k]-debuginfo-VERSION.ARCH. SUSE: kernel-FLAVOUR-debuginfo at the release's version.
-    """
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}", kernel) is None:
-        return None
-    if family == "debian":
-        return f"linux-image-unsigned-{kernel}-dbgsym" if os_id == "ubuntu" else f"linux-image-{kernel}-dbg"
-    if family == "rhel":
-        plain, _, variant = kernel.partition("+")
-        if "uek" in plain:
-            return f"kernel-uek-debuginfo-{plain}"
-        flavour = re.sub(r"[^a-z0-9]", "", variant)
-        if re.search(r"\.rt\d", plain) or flavour == "rt":
-            return f"kernel-rt-debuginfo-{plain}"
-        return f"kernel-{flavour}-debuginfo-{plain}" if flavour else f"kernel-debuginfo-{plain}"
-    if family == "suse":
-        version, _, flavour = kernel.rpartition("-")
-        return f"kernel-{flavour}-debuginfo = {version}" if version and flavour.isalnum() else None
-    return None
-
-
 def read_offline(answers: Answers, panic: Panic, facts: Mapping[str, Any]) -> StepFinding:
     lines: list[tuple[str, str]] = []
     known: dict[str, Any] = {}
     kernel = facts.get("dump_release") or panic.kernel
     family = facts.get("family")
     package = debuginfo_package(kernel, family, str(facts.get("os_id") or "")) if kernel else None
-    if package:
+    if kernel and package:
         known["debuginfo"] = package
-        lines.append(("ok", f"debuginfo: {package}"))
+        how = installing(kernel, family, str(facts.get("os_id") or ""))
+        lines.append(("ok", f"debuginfo: {how.told if how else package}"))
         lines.append(_vmlinux(answers, family, package))
     else:
         lines.append(("warn", f"debuginfo: no name known for kernel {kernel or '?'} on this distribution"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _START = re.compile(r"^Start-Date: (\d{4}-\d\d-\d\d)\s+(\d\d:\d\d:\d\d)$")
 _ACTION = re.compile(r"^(Install|Upgrade|Downgrade|Reinstall|Remove|Purge): (.*)$")
@@ -28,11 +29,16 @@ class PackageChange:
     @property
     def sort(self) -> str:
         """kernel, firmware, driver or other."""
-        if _KERNEL.search(self.name):
-            return "kernel"
-        if _FIRMWARE.search(self.name):
-            return "firmware"
-        return "driver" if _DRIVER.search(self.name) else "other"
+        return _sort_of(self.name)
+
+
+@lru_cache(maxsize=8192)
+def _sort_of(name: str) -> str:
+    if _KERNEL.search(name):
+        return "kernel"
+    if _FIRMWARE.search(name):
+        return "firmware"
+    return "driver" if _DRIVER.search(name) else "other"
 
 
 def read_apt(text: str, zone_offset: int = 0) -> tuple[PackageChange, ...]:
@@ -62,6 +68,33 @@ def read_rpm(text: str) -> tuple[PackageChange, ...]:
             continue
         found.append(PackageChange(datetime.fromtimestamp(int(parts[0]), UTC), "install", parts[1], parts[2]))
     return tuple(sorted(found, key=lambda c: (c.at, c.name)))
+
+
+def read_zypper(text: str, zone_offset: int = 0) -> tuple[PackageChange, ...]:
+    """/var/log/zypp/history: `2026-11-20 10:00:01|install|kernel-default|6.4.0-150600.23|x86_64|…`, in local time."""
+    found = []
+    for line in text.splitlines():
+        parts = line.split("|")
+        if line.startswith("#") or len(parts) < 4 or parts[1].strip() not in ("install", "remove"):
+            continue
+        at = _time(parts[0].strip(), zone_offset)
+        if at is not None:
+            found.append(PackageChange(at, parts[1].strip(), parts[2].strip(), parts[3].strip()))
+    return tuple(found)
+
+
+_DNF = re.compile(r"^\s*(\d+) \| (.*?) *\| (\d{4}-\d\d-\d\d \d\d:\d\d) +\| ([A-Za-z, ]+?) *\|")
+
+
+def read_dnf(text: str, zone_offset: int = 0) -> tuple[PackageChange, ...]:
+    """`dnf history list`, in local time: one row a transaction, told by its command line (`upgrade -y kernel`)."""
+    found = []
+    for line in text.splitlines():
+        match = _DNF.match(line)
+        at = _time(f"{match[3]}:00", zone_offset) if match else None
+        if match is not None and at is not None:
+            found.append(PackageChange(at, "transaction", f"dnf {match[2].strip() or match[4]}"[:120], ""))
+    return tuple(found)
 
 
 def _time(text: str, zone_offset: int) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ e1000 e1000e igb igc ixgbe ixgbevf i40e iavf ice tg3 bnx2 bnx2x bnxt_en mlx4_en 
 r8169 virtio_net vmxnet3 hv_netvsc ena gve atlantic sfc nfp enic aquantia xen_netfront
 """
 _NIC_DRIVERS = frozenset(_NICS.split())
+NOT_WEIGHED = ("skipped", "workload: not checked, no source for it is configured")
 _DMI = re.compile(r"^/sys/class/dmi/id/(\w+):(.*)$", re.MULTILINE)
 
 
@@ -34,8 +36,12 @@ def read_recent(
     window: timedelta,
     previous_bios: str | None,
     tickets: Sequence[str],
+    weighed: Sequence[tuple[str, str]] | None = None,
 ) -> StepFinding:
-    """What changed in the `window` before the panic. `previous_bios` is what an earlier run saw on this host."""
+    """What changed in the `window` before the panic. `previous_bios` is what an earlier run saw on this host.
+
+    `weighed`: what the verb that weighs changes says of them and of the workload; None: there is none.
+    """
     lines: list[tuple[str, str]] = []
     known: dict[str, Any] = {}
     offset = int(facts.get("zone_offset") or 0)
@@ -56,7 +62,10 @@ def read_recent(
         known["bios"] = bios
     if tickets:
         lines.append(("ok", f"change tickets beside this panic: {', '.join(tickets[:6])}"))
-    lines.append(("skipped", "workload: not checked, no source for it is configured"))
+    cards = read_nics(answers)
+    if cards:
+        known["nics"] = [asdict(card) for card in cards]
+    lines += weighed if weighed is not None else [NOT_WEIGHED]
     return StepFinding(worst(lines), tuple(lines), known)
 
 
@@ -156,6 +165,12 @@ def _driver(
     return ("ok" if modules or known else "skipped"), f"{told}; no driver package changed"
 
 
+def bios_of(answers: Answers) -> str | None:
+    """`Dell Inc. 2.21.2 01/02/2024`: vendor, version and date of the machine's firmware."""
+    values = {m[1]: m[2].strip() for m in _DMI.finditer(answers.text("dmi", even_failed=True) or "")}
+    return " ".join(values[k] for k in ("bios_vendor", "bios_version", "bios_date") if values.get(k)) or None
+
+
 def _firmware(
     answers: Answers,
     changes: Sequence[PackageChange],
@@ -163,8 +178,7 @@ def _firmware(
     window: timedelta,
     previous_bios: str | None,
 ) -> tuple[str | None, tuple[str, str]]:
-    values = {m[1]: m[2].strip() for m in _DMI.finditer(answers.text("dmi", even_failed=True) or "")}
-    bios = " ".join(values[k] for k in ("bios_vendor", "bios_version", "bios_date") if values.get(k)) or None
+    bios = bios_of(answers)
     since = panic.occurred_at - window
     changed = [
         f"{c.name} {c.version}"

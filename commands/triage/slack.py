@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from commands.access import Role
@@ -11,6 +12,7 @@ from commands.hosts.progress import link_to
 from commands.incident.lookup import panic_meant
 from commands.router import Ask, Router
 from commands.triage import blocks
+from commands.triage.preview import family_seen, is_dry_run, preview
 from commands.triage.workflow import TriageDesk
 from integrations.slack.text import code, user
 from storage import Panic, RunbookRun, panic_ref
@@ -22,9 +24,17 @@ def register(router: Router, desk: TriageDesk) -> None:
     db = desk.context.db
 
     async def triage(ask: Ask) -> None:
-        word = next(iter(ask.words()), None)
+        words = ask.words()
+        dry = any(is_dry_run(word) for word in words)
+        word = next((w for w in words if not is_dry_run(w)), None)
         panic = await db.read(lambda s: panic_meant(s, ask, word))
-        await _begin(ask, panic)
+        await (_show if dry else _begin)(ask, panic)
+
+    async def _show(ask: Ask, panic: Panic) -> None:
+        family = await db.read(lambda s: family_seen(s, panic))
+        host = desk.visits.host_of(panic)
+        drawn = await asyncio.to_thread(preview, desk.runbook, panic, host, desk.visits.ssh.config, family)
+        await ask.reply(f"What triage of {panic_ref(panic.id)} would run; nothing was run", drawn)
 
     async def _begin(ask: Ask, panic: Panic) -> None:
         try:
@@ -68,7 +78,7 @@ def register(router: Router, desk: TriageDesk) -> None:
         "triage",
         triage,
         role=Role.RESPONDER,
-        usage="triage P-41",
+        usage="triage P-41 [--dry-run]",
         help="run the runbook on the host: dump, kernel, changes, seen before, readiness",
         example=f"{router.command} triage P-41",
     )

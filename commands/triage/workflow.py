@@ -5,30 +5,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dbos import DBOS
 from sqlmodel import Session, col, select
 
+from commands.hostrecord import Line
 from commands.hosts import crashdump, runs
 from commands.hosts.desk import HostDesk, StepFinding
 from commands.hosts.lastwords import is_unread, read_last_words
-from commands.hosts.visits import Visit, Visits, kept_output
+from commands.hosts.originals import Originals
+from commands.hosts.visits import Visit, Visits
 from commands.incident import thread
 from commands.triage import nics
 from commands.triage.answers import Answer, Answers
+from commands.triage.central import central_copy, told_central
+from commands.triage.checks import read_check
 from commands.triage.dump import read_dump
-from commands.triage.identity import read_identity
+from commands.triage.identity import read_identity, worst
 from commands.triage.offline import read_offline
 from commands.triage.readiness import read_readiness
 from commands.triage.recent import read_recent
-from commands.triage.runbook import Command, TriageConfig, runbook
+from commands.triage.record import read_record
+from commands.triage.runbook import PLACEHOLDER, Command, Step, TriageConfig, load_runbook
 from commands.triage.seen import look_back
+from integrations.stores import LocalStore
 from storage import Panic, RunbookRun, RunState, StepResult
 
 if TYPE_CHECKING:
     from commands.context import Context
+
+
+_LOOK_SECONDS, _LOOK_BYTES = 30.0, 8 * 1024 * 1024  # for one command of those that the weighing runs
 
 
 @DBOS.dbos_class("TriageDesk")
@@ -39,13 +49,23 @@ class TriageDesk(HostDesk):
     renderer: ClassVar[str] = "triage_run"
 
     def __init__(
-        self, context: Context, visits: Visits, config: TriageConfig | None = None, *, name: str = "triage"
+        self,
+        context: Context,
+        visits: Visits,
+        config: TriageConfig | None = None,
+        *,
+        central: str | None = None,
+        name: str = "triage",
     ) -> None:
+        """`central`: the central store's URL, None where there is none. Raises RunbookError."""
         self.config = config or TriageConfig()
+        self.runbook = load_runbook(self.config.runbook)
+        self.central = central
+        self.originals = Originals(LocalStore(context.store_dir), context.db)
         super().__init__(context, visits, self.config.patience, name=name)
 
     def steps(self) -> Sequence[tuple[str, str]]:
-        return tuple((s.name, s.title) for s in runbook().step)
+        return tuple((s.name, s.title) for s in self.runbook.step)
 
     @DBOS.workflow(name="triage.run")
     async def run(self, run_id: int) -> str:
@@ -56,66 +76,98 @@ class TriageDesk(HostDesk):
 
     async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
         panic = await self.context.db.read(lambda s: s.get_one(Panic, visit.panic_id))
-        if name == "dump":
-            report = await crashdump.examine(visit, panic)
-            words = await read_last_words(visit, panic, report) if is_unread(panic) else None
-            return read_dump(report, panic, words)
-        if name == "seen":
-            window = timedelta(days=self.config.seen_window_days)
-            return await self.context.db.read(lambda s: look_back(s, panic, window))
-        answers, outputs = await self._ask(visit, name, facts)
-        found = await self._read(name, answers, panic, facts, self.context.clock())
-        return replace(found, outputs=outputs)
+        step = self.runbook.find(name)
+        if step is None:
+            gone = "it is no longer in the runbook, which was changed since this run began"
+            return StepFinding("skipped", (("skipped", gone),))
+        answers, outputs = await self._ask(visit, step, facts)
+        found = await self._read(visit, step, answers, panic, facts)
+        added = [
+            read_check(c.title or c.key, c.check, c.expect, c.otherwise, answers.get(c.key))
+            for c in step.command
+            if c.check is not None and c.runs_on(facts.get("family"))
+        ]
+        lines = [*found.lines, *added]
+        return replace(found, state=worst(lines), lines=tuple(lines), outputs=(*found.outputs, *outputs))
 
     async def _ask(
-        self, visit: Visit, name: str, facts: Mapping[str, Any]
+        self, visit: Visit, step: Step, facts: Mapping[str, Any]
     ) -> tuple[Answers, list[dict[str, Any]]]:
-        """The step's commands for the host's family, side by side (sshd allows ten sessions a connection)."""
-        family = facts.get("family")
-        commands = [c for c in runbook().named(name).command if c.runs_on(family)]
-        limit = asyncio.Semaphore(4)
+        """The step's commands for the host's family, in one go; then those that are made of an answer."""
+        commands = [c for c in step.command if c.runs_on(facts.get("family"))]
+        answers: dict[str, Answer] = {}
+        outputs: list[dict[str, Any]] = []
+        clock = asyncio.get_running_loop().time
+        ends = clock() + step.timeout
 
-        async def one(command: Command) -> tuple[Answer, dict[str, Any]]:
-            async with limit:
-                done = await visit.run(command.argv, timeout=command.timeout, cap=command.cap)
-            usable = done.exit_status == 0 and not done.timed_out
-            return Answer(done.text, usable, done.outcome, done.exit_status), kept_output(done)
+        async def ask(batch: Sequence[tuple[str, Command, tuple[str, ...]]]) -> None:
+            requests = [
+                visit.session.request(argv, timeout=c.timeout, cap=c.cap, keep=c.keep) for _, c, argv in batch
+            ]
+            done = await visit.run_many(requests, limit=max(ends - clock(), 0.1))
+            for (key, _, _), one in zip(batch, done, strict=True):
+                usable = one.exit_status == 0 and not one.timed_out
+                answers[key] = Answer(one.text, usable, one.outcome, one.exit_status)
+                outputs.append(await self.originals.output(visit, f"{step.name}-{key}", one))
 
-        if name == "recent":
-            commands.append(Command(key="interfaces", argv=nics.LIST, timeout=10, cap=16384))
-        results = await asyncio.gather(*(one(c) for c in commands))
-        answers = {c.key: a for c, (a, _) in zip(commands, results, strict=True)}
-        outputs = [output for _, output in results]
-        listed = answers.get("interfaces")
-        # The one argument that a host has a say in: a plain name, checked, and quoted like everything else.
-        for interface in nics.interfaces(listed.text) if listed is not None and listed.ok else ():
-            asked = Command(key=nics.key(interface), argv=nics.command(interface), timeout=10, cap=16384)
-            answers[asked.key], output = await one(asked)
-            outputs.append(output)
-            if answers[asked.key].exit_status == 127:
-                break
+        await ask([(c.key, c, c.argv) for c in commands if c.each is None])
+        for command in commands:
+            listed = answers.get("interfaces") if command.each == "interface" else None
+            # The one word that a host has a say in: a plain name, checked, and part of no program.
+            names = nics.interfaces(listed.text) if listed is not None and listed.ok else []
+            await ask(
+                [
+                    (nics.key(n), command, tuple(w.replace(PLACEHOLDER, n) for w in command.argv))
+                    for n in names
+                ]
+            )
         return Answers(answers), outputs
 
     async def _read(
-        self, name: str, answers: Answers, panic: Panic, facts: Mapping[str, Any], now: datetime
+        self, visit: Visit, step: Step, answers: Answers, panic: Panic, facts: Mapping[str, Any]
     ) -> StepFinding:
-        if name == "kernel":
+        """What the step's reader makes of the answers; a team's step has none, only its checks."""
+        db, now = self.context.db, self.context.clock()
+        if step.reader is None:
+            return StepFinding("ok")
+        if step.reader == "dump":
+            report = await crashdump.examine(visit, panic)
+            words = await read_last_words(visit, panic, report) if is_unread(panic) else None
+            copy = await db.read(lambda s: central_copy(s, panic))
+            return read_dump(report, panic, words, told_central(self.central, copy))
+        if step.reader == "seen":
+            window = timedelta(days=self.config.seen_window_days)
+            return await db.read(lambda s: look_back(s, panic, window))
+        if step.reader == "identity":
             return read_identity(answers, panic, facts, now)
-        if name == "recent":
-            bios, tickets = await self.context.db.read(
+        if step.reader == "recent":
+            bios, tickets = await db.read(
                 lambda s: (_previous_bios(s, panic), runs.tickets_of(s, panic, "linked"))
             )
             keys = list(dict.fromkeys(t.key for t in tickets))
             window = timedelta(days=self.config.change_window_days)
-            return read_recent(answers, panic, facts, window=window, previous_bios=bios, tickets=keys)
-        if name == "offline":
+            weighed = await self._weighed(visit, answers, panic, facts)
+            return read_recent(
+                answers, panic, facts, window=window, previous_bios=bios, tickets=keys, weighed=weighed
+            )
+        if step.reader == "offline":
             found = read_offline(answers, panic, facts)
             return replace(
                 found, facts={**found.facts, "df": (answers.text("df", even_failed=True) or "")[:8000]}
             )
-        if name == "ready":
+        if step.reader == "ready":
             return read_readiness(answers, panic, facts, facts.get("df"))
-        raise ValueError(f"the runbook has a step {name!r} that nobody reads")
+        raise ValueError(f"the runbook has a reader {step.reader!r} that there is not")
+
+    async def _weighed(
+        self, visit: Visit, answers: Answers, panic: Panic, facts: Mapping[str, Any]
+    ) -> list[Line] | None:
+        """What the verb that weighs changes makes of the host's record; it may run commands of its own."""
+        weigh = self.context.weigh_changes
+        if weigh is None:
+            return None
+        record = read_record(answers, panic, facts)
+        return await weigh(visit.panic_id, record, partial(visit.run, timeout=_LOOK_SECONDS, cap=_LOOK_BYTES))
 
     async def conclude(self, run_id: int) -> None:
         """The runbook is done: the incident's clock stops, and the timeline says what came of it."""
@@ -132,7 +184,7 @@ class TriageDesk(HostDesk):
                 session.add(incident)
             thread.touch(session, incident.id)
 
-        await self.context.db.write(write)
+        await self.visits.together.write(write)
         self.context.wake()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from integrations.changes.change import Change, ChangeTracker, read_key
+from integrations.changes.change import Change, ChangeTracker, Scope, read_key
 from integrations.changes.config import JiraConfig
 from integrations.changes.errors import (
     BadCredentials,
+    BadFeed,
     BadKey,
     BadQuery,
     ChangeError,
@@ -18,6 +19,7 @@ from integrations.changes.jira import JiraTracker
 
 __all__ = [
     "BadCredentials",
+    "BadFeed",
     "BadKey",
     "BadQuery",
     "Change",
@@ -26,6 +28,7 @@ __all__ = [
     "JiraConfig",
     "JiraTracker",
     "NotAllowed",
+    "Scope",
     "TicketUnknown",
     "TrackerDown",
     "TrackerRefused",

@@ -22,8 +22,10 @@ class JiraConfig(BaseModel):
     flavour: "cloud" (email and API token) or "datacenter" (personal access token; no email).
     jql: the search; {projects} and {names} are put in quoted, {since} is a period like "-180m", which means the
     same in every time zone. {names} and {since} must be there.
+    project_jql: for projects that need a search of their own, {"NET": template}; each must be one of `projects`.
     name_fields: the ids of the fields in which a ticket names hosts, rings, services and hardware.
     started_field, ended_field: the ids of the fields that say when a change begins and ends.
+    webhook_secret: what Jira must know to say at POST /v1/jira that a ticket has changed; without one it is closed.
     timeout: seconds for a connection and for each wait for bytes.
     """
 
@@ -35,11 +37,13 @@ class JiraConfig(BaseModel):
     token: SecretStr
     projects: tuple[str, ...] = Field(min_length=1)
     jql: str = DEFAULT_JQL
+    project_jql: dict[str, str] = Field(default={})
     name_fields: tuple[str, ...] = ("summary", "description", "labels")
     started_field: str = "created"
     ended_field: str = "resolutiondate"
     timeout: float = Field(default=10.0, gt=0, le=120)
     max_results: int = Field(default=20, ge=1, le=200)
+    webhook_secret: SecretStr | None = None
 
     @field_validator("url")
     @classmethod
@@ -47,6 +51,13 @@ class JiraConfig(BaseModel):
         if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
             raise ValueError("an address like https://jira.example.com, without user, query or fragment")
         return url.rstrip("/")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _a_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < 16:
+            raise ValueError("at least 16 characters")
+        return secret
 
     @field_validator("token")
     @classmethod
@@ -77,22 +88,16 @@ class JiraConfig(BaseModel):
 
     @field_validator("jql")
     @classmethod
-    def _a_template(cls, jql: str) -> str:
-        places = [
-            (name, spec, conversion)
-            for _, name, spec, conversion in string.Formatter().parse(jql)
-            if name is not None
-        ]
-        names = {name for name, _, _ in places}
-        if any(spec or conversion for _, spec, conversion in places) or not names <= {
-            "projects",
-            "since",
-            "names",
-        }:
-            raise ValueError("only {projects}, {since} and {names} may stand in it; write {{ for a brace")
-        if not {"since", "names"} <= names:
-            raise ValueError("{since} and {names} must stand in it")
-        return jql
+    def _jql_template(cls, jql: str) -> str:
+        return _checked_template(jql)
+
+    @field_validator("project_jql")
+    @classmethod
+    def _templates(cls, templates: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        wrong = [key for key in templates if key not in info.data.get("projects", ())]
+        if wrong:
+            raise ValueError(f"only for projects that are searched, not {', '.join(map(repr, wrong))}")
+        return {key: _checked_template(jql) for key, jql in templates.items()}
 
     @field_validator("email")
     @classmethod
@@ -109,3 +114,21 @@ def _checked_field(field: str) -> str:
     if not _FIELD.fullmatch(field):
         raise ValueError("a field id: created, resolutiondate, duedate or customfield_10041")
     return field
+
+
+def _checked_template(jql: str) -> str:
+    places = [
+        (name, spec, conversion)
+        for _, name, spec, conversion in string.Formatter().parse(jql)
+        if name is not None
+    ]
+    names = {name for name, _, _ in places}
+    if any(spec or conversion for _, spec, conversion in places) or not names <= {
+        "projects",
+        "since",
+        "names",
+    }:
+        raise ValueError("only {projects}, {since} and {names} may stand in it; write {{ for a brace")
+    if not {"since", "names"} <= names:
+        raise ValueError("{since} and {names} must stand in it")
+    return jql

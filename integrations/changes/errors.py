@@ -5,6 +5,7 @@ ChangeError
 ├── TicketUnknown    no such ticket, or not for this account         (permanent)
 ├── NotAllowed       the account may not do this                     (permanent)
 │   └── BadCredentials  the tracker does not know the account        (permanent)
+├── BadFeed          a feed of changes cannot be read                (permanent)
 ├── BadQuery         the tracker does not understand the search      (permanent)
 ├── TrackerRefused   any other refusal                               (permanent)
 └── TrackerDown      no answer, a broken one, or "too much": `retry_after` seconds if it said so
@@ -39,6 +40,10 @@ class NotAllowed(ChangeError):
 
 class BadCredentials(NotAllowed):
     """The tracker does not accept the bot's account. Check [jira] flavour, email and token."""
+
+
+class BadFeed(ChangeError):
+    """The feed of changes cannot be read. Its form is described in docs/changes-feed.md."""
 
 
 class BadQuery(ChangeError):

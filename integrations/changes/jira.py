@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import requests
 import structlog
 from jira import JIRA, JIRAError
 
+from integrations.changes import comments
 from integrations.changes.change import Change, read_key
+from integrations.changes.comments import plain
 from integrations.changes.config import JiraConfig
 from integrations.changes.errors import (
     BadCredentials,
+    BadKey,
     BadQuery,
     ChangeError,
     NotAllowed,
@@ -25,16 +29,13 @@ from integrations.changes.errors import (
     TrackerDown,
     TrackerRefused,
 )
-from integrations.changes.query import changes_query, named
+from integrations.changes.prose import texts
+from integrations.changes.query import changes_queries, named, quoted, typed_query
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _THREADS = 3
-_PAGE = 50
-# * _ - + ^ ~ mark text up at a word's edge only: I-7 stays as it is
-_MARKUP = re.compile(r"[{}\[\]|!#?\\]|(?<![A-Za-z0-9])[*_\-+^~]|[*_\-+^~](?![A-Za-z0-9])")
-_ESCAPED = re.compile(r"\\([^A-Za-z0-9\s])")
-_URL = re.compile(r"https?://[^\s<>\"{}|\\^`\[\]]+")
+_OFFERED = 25  # to a person who types in a box
 _Raw = dict[str, Any]
 
 
@@ -75,34 +76,100 @@ class JiraTracker:
         """Changes under way between the two moments that name the host, the service, the ring or the hardware.
 
         Those that name the host come first, then by the number of things named, then the latest. At most `max_results`
-        are asked for. `BadQuery`, `NotAllowed`, `TrackerDown`.
+        are asked for in each search. `BadQuery`, `NotAllowed`, `TrackerDown`.
         """
         terms = {"host": host, "service": service, "ring": ring, "hardware": hardware}
-        query = changes_query(self._config, terms, since, self._clock())
-        if query is None:
-            return []
-        raws = await self._call(lambda jira: self._search(jira, query), about="search")
-        changes = [self._change(raw, terms) for raw in raws]
+        limit = self._config.max_results
+        raws: list[_Raw] = []
+        for query in changes_queries(self._config, terms, since, self._clock()):
+            raws += await self._call(partial(self._search, query=query, limit=limit), about="search")
+        changes = list({c.key: c for c in (self._change(raw, terms) for raw in raws)}.values())
         fitting = [c for c in changes if c.names and _under_way(c, since, until)]
         return sorted(fitting, key=_telling_first)
 
+    async def search(self, text: str) -> list[Change]:
+        """Tickets of the set projects for what a person types, the latest touched first: a key or words.
+
+        A key gives that ticket, of any project that the account may see. `BadQuery`, `NotAllowed`, `TrackerDown`.
+        """
+        try:
+            return [await self.get(text)]
+        except BadKey:
+            pass
+        except TicketUnknown:
+            return []
+        query = typed_query(self._config, text)
+        if query is None:
+            return []
+        limit = min(self._config.max_results, _OFFERED)
+        raws = await self._call(partial(self._search, query=query, limit=limit), about="search")
+        return [self._change(raw, {}) for raw in raws]
+
     async def tell(
-        self, key: str, *, marker: str, body: str, global_id: str, link_url: str, link_title: str
+        self,
+        key: str,
+        *,
+        marker: str,
+        body: str,
+        global_id: str,
+        link_url: str,
+        link_title: str,
+        renew: bool = False,
     ) -> None:
         """Put one remote link (of `global_id`) and one comment (with `marker` in it) on the ticket.
 
         `body` is plain text: its addresses become links, nothing else in it is markup. Called again with the same
         ids it makes nothing new: Jira keeps one link a global id, and a comment with the marker is looked for before
-        one is written. `TicketUnknown`, `NotAllowed`, `TrackerDown`.
+        one is written. One that says something else than `body` is edited, if it is the account's own. `renew`: it
+        was written before; should a person have deleted it, it is not written again. `TicketUnknown`, `NotAllowed`,
+        `TrackerDown`.
         """
         wanted = read_key(key)
         target = {"url": link_url, "title": link_title[:255]}
         text = plain(body if marker in body else f"{body}\n\n{marker}")
         async with self._telling:
-            await self._call(lambda jira: _link(jira, wanted, target, global_id), about=wanted)
-            if await self._call(lambda jira: _has_comment(jira, wanted, marker), about=wanted):
+            await self._call(lambda jira: comments.put_link(jira, wanted, target, global_id), about=wanted)
+            marked = await self._call(lambda jira: comments.marked(jira, wanted, marker), about=wanted)
+            if not marked:
+                if not renew:
+                    await self._call(lambda jira: jira.add_comment(wanted, text), about=wanted)
                 return
-            await self._call(lambda jira: jira.add_comment(wanted, text), about=wanted)
+            if any(comments.says(comment, text) for comment in marked):
+                return
+            own = await self._call(lambda jira: comments.own(jira, marked), about=wanted)
+            if own is not None:
+                await self._call(lambda jira: comments.edit(jira, wanted, own, text), about=wanted)
+
+    async def create(
+        self, project: str, *, kind: str, summary: str, body: str, labels: Sequence[str], mark: str
+    ) -> Change:
+        """A new ticket with the label `mark`; the one that has it already, when it was made before.
+
+        Cloud's index may be seconds behind: who calls again after a lost answer does so with a pause. `NotAllowed`,
+        `TrackerRefused` (no such project or type, or a field is required that is not set), `TrackerDown`.
+        """
+        query = f"project = {quoted(project)} AND labels = {quoted(mark)} ORDER BY created ASC"
+        async with self._telling:
+            found = await self._call(partial(self._search, query=query, limit=1), about="search")
+            if found:
+                return self._change(found[0], {})
+            fields = {
+                "project": {"key": project},
+                "issuetype": {"name": kind},
+                "summary": summary,
+                "description": plain(body),
+                "labels": list(dict.fromkeys([*labels, mark])),
+            }
+            made = await self._call(lambda jira: jira.create_issue(fields, prefetch=False), about=project)
+        return await self.get(str(made.key))
+
+    async def comment(self, key: str, *, marker: str, body: str) -> None:
+        """One comment with `marker` in it, however often it is called with the same marker. Errors as of `tell`."""
+        wanted = read_key(key)
+        async with self._telling:
+            if not await self._call(lambda jira: comments.marked(jira, wanted, marker), about=wanted):
+                text = plain(f"{body}\n\n{marker}")
+                await self._call(lambda jira: jira.add_comment(wanted, text), about=wanted)
 
     async def close(self) -> None:
         """Let the threads end; calls that are under way are left to their time-outs."""
@@ -144,9 +211,8 @@ class JiraTracker:
             client = self._of_thread.client = _client(self._config)
         return client
 
-    def _search(self, jira: JIRA, query: str) -> list[_Raw]:
+    def _search(self, jira: JIRA, query: str, limit: int) -> list[_Raw]:
         fields = list(dict.fromkeys([*self._fields(), *self._config.name_fields]))
-        limit = self._config.max_results
         raws: list[_Raw] = []
         token: str | None = None
         more = True
@@ -173,7 +239,7 @@ class JiraTracker:
     def _change(self, raw: _Raw, terms: dict[str, str | None]) -> Change:
         try:
             key, fields = read_key(str(raw["key"])), raw["fields"]
-            text = "\n".join(_texts([fields.get(name) for name in self._config.name_fields]))
+            text = "\n".join(texts([fields.get(name) for name in self._config.name_fields]))
             return Change(
                 key=key,
                 summary=str(fields.get("summary") or ""),
@@ -186,18 +252,10 @@ class JiraTracker:
                 url=f"{self._config.url}/browse/{key}",
                 source=self.source,
                 names=named(terms, text),
+                text=text,
             )
         except (ChangeError, KeyError, TypeError, AttributeError):
             raise TrackerDown(f"{self._config.url} answered with a ticket that is not Jira's") from None
-
-
-def plain(text: str) -> str:
-    """Text as wiki markup that shows just this text; addresses are left alone and become links."""
-    out, place = [], 0
-    for address in _URL.finditer(text):
-        out += [_MARKUP.sub(r"\\\g<0>", text[place : address.start()]), address[0]]
-        place = address.end()
-    return "".join(out) + _MARKUP.sub(r"\\\g<0>", text[place:])
 
 
 def _client(config: JiraConfig) -> JIRA:
@@ -222,33 +280,6 @@ def _client(config: JiraConfig) -> JIRA:
     return client
 
 
-def _link(jira: JIRA, key: str, target: dict[str, str], global_id: str) -> None:
-    for link in jira.remote_links(key):
-        raw = link.raw or {}
-        there = raw.get("object") or {}
-        if raw.get("globalId") == global_id and there.get("url") == target["url"]:
-            return
-    jira.add_remote_link(key, target, globalId=global_id)
-
-
-def _has_comment(jira: JIRA, key: str, marker: str) -> bool:
-    """Whether a comment carries the marker, the newest first. Cloud may give back other escapes than were sent."""
-    wanted = _ESCAPED.sub(r"\1", marker)
-    seen: set[str] = set()
-    while True:
-        page = [
-            c.raw or {}
-            for c in jira.comments(key, start_at=len(seen), max_results=_PAGE, order_by="-created")
-        ]
-        for comment in page:
-            if wanted in _ESCAPED.sub(r"\1", str(comment.get("body") or "")):
-                return True
-        fresh = {str(comment.get("id")) for comment in page} - seen
-        if not fresh:  # the end, or a server that ignores start_at and sends the same page again
-            return False
-        seen |= fresh
-
-
 def _told(refused: JIRAError, about: str) -> ChangeError:
     status = refused.status_code or 0
     said = " ".join(re.sub(r"<[^>]*>", " ", str(refused.text or "")).split())[:300]
@@ -270,17 +301,6 @@ def _retry_after(refused: JIRAError) -> float | None:
     headers = getattr(refused.response, "headers", None) or {}
     told = str(headers.get("Retry-After") or "")
     return float(told) if told.isascii() and told.isdecimal() and len(told) < 7 else None
-
-
-def _texts(value: object) -> list[str]:
-    """The strings in a field's value: text, a list, or objects that say `value` or `name`."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [text for element in value for text in _texts(element)]
-    if isinstance(value, dict):
-        return _texts(value.get("value") or value.get("name"))
-    return []
 
 
 def _moment(told: object) -> datetime | None:

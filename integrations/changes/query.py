@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from integrations.changes.config import JiraConfig
@@ -27,21 +28,42 @@ def phrase(value: str) -> str | None:
     return quoted(f'"{" ".join(words)}"') if words else None
 
 
-def changes_query(
+def changes_queries(
     config: JiraConfig, terms: dict[str, str | None], since: datetime, now: datetime
-) -> str | None:
-    """The search for tickets that name any of the terms; None when none of them has a word to look for.
+) -> list[str]:
+    """The searches for tickets that name any of the terms; none when no term has a word to look for.
 
+    Projects with a template of their own are searched with that, each by itself; the others together, first.
     `since` becomes a period before `now`, rounded up to minutes: a date would be read in the account's time zone.
     """
     literals = dict.fromkeys(phrase(value) for value in terms.values() if value)
     names = " OR ".join(f"text ~ {literal}" for literal in literals if literal)
     if not names:
-        return None
+        return []
     minutes = max(1, -((since - now) // timedelta(minutes=1)))
-    return config.jql.format(
-        projects=", ".join(quoted(key) for key in config.projects), since=f'"-{minutes}m"', names=names
-    )
+    together = [key for key in config.projects if key not in config.project_jql]
+    searches = [(config.jql, together)] if together else []
+    searches += [(config.project_jql[key], [key]) for key in config.projects if key in config.project_jql]
+    return [
+        template.format(projects=_list(keys), since=f'"-{minutes}m"', names=names)
+        for template, keys in searches
+    ]
+
+
+def typed_query(config: JiraConfig, text: str) -> str | None:
+    """The search for what a person types in a box: all its words in the summary, the last one perhaps unfinished.
+
+    None when there is no word in it. Words are lower case: AND, OR and NOT would be operators.
+    """
+    words = re.findall(r"\w+", text[:_LONGEST].casefold().replace("_", " "))
+    if not words:
+        return None
+    clauses = [f"summary ~ {quoted(word)}" for word in words[:-1]] + [f"summary ~ {quoted(words[-1] + '*')}"]
+    return f"project in ({_list(config.projects)}) AND {' AND '.join(clauses)} ORDER BY updated DESC"
+
+
+def _list(keys: Sequence[str]) -> str:
+    return ", ".join(quoted(key) for key in keys)
 
 
 def named(terms: dict[str, str | None], text: str) -> tuple[str, ...]:

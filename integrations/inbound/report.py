@@ -76,6 +76,10 @@ PathName = Annotated[str, Field(min_length=1, max_length=1000), _CLEAN, _LINE]
 Instant = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_sane_instant)]
 HostText = Annotated[str, _CLEAN]
 
+# Who tells of the crash: the host itself ("report", "pstore", "no-dump": it came back and has nothing to show), its
+# consoles, monitoring, or the bot's own look at a dump that nobody reported.
+Source = Literal["report", "pstore", "console", "netconsole", "alertmanager", "sweep", "no-dump"]
+
 
 class Dump(BaseModel):
     """The dump as the host sees it. `complete`: None when the host did not check."""
@@ -95,7 +99,7 @@ class PanicReport(BaseModel):
     id: ReportId
     host: HostName
     text: HostText
-    source: Literal["report", "pstore", "console"] = "report"
+    source: Source = "report"
     occurred_at: Instant | None = None
     reported_at: Instant | None = None
     boot_id: BootId | None = None
@@ -121,7 +125,7 @@ class PanicReport(BaseModel):
 
 def read_report(body: bytes) -> PanicReport:
     """Raises InvalidReport: `code` "bad_json" when it is no JSON object, "invalid_report" when a field is wrong."""
-    data = _read_object(body)
+    data = read_object(body)
     unknown = [key for key in data if key not in PanicReport.model_fields]
     try:
         report = PanicReport.model_validate({key: value for key, value in data.items() if key not in unknown})
@@ -136,7 +140,7 @@ def read_report(body: bytes) -> PanicReport:
         ) from error
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, Any]:
     try:
         data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:

@@ -242,6 +242,10 @@ class SlackClient:
         await self.call("files.completeUploadExternal", fields)
         return str(ticket["file_id"])
 
+    async def delete_file(self, file_id: str) -> None:
+        """Deletes one of our files, in every channel. Raises SlackRefused `file_not_found` for one that is gone."""
+        await self.call_form("files.delete", {"file": file_id})
+
     async def call_form(self, method: str, fields: Mapping[str, str]) -> dict[str, Any]:
         """For the few methods that take no JSON body (files.getUploadURLExternal)."""
         return await self._counted(method, self._call_form(method, fields))

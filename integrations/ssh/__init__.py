@@ -15,26 +15,35 @@ from integrations.ssh.errors import (
     HostUnreachable,
     KeyUnusable,
     NoCommonAlgorithm,
+    SshConfigRefused,
     SshError,
 )
-from integrations.ssh.exchange import CommandResult
+from integrations.ssh.exchange import CommandResult, Keep, Request
+from integrations.ssh.route import Hop, route_to
+from integrations.ssh.streaming import StreamEnd
 
 __all__ = [
     "AuthRefused",
     "BadAddress",
     "CommandResult",
     "ConnectionLost",
+    "Hop",
     "HostKeyChanged",
     "HostKeyRefused",
     "HostKeyRevoked",
     "HostKeyUnknown",
     "HostUnreachable",
+    "Keep",
     "KeyUnusable",
     "NoCommonAlgorithm",
+    "Request",
     "SshClient",
     "SshConfig",
+    "SshConfigRefused",
     "SshError",
     "SshHost",
     "SshSession",
+    "StreamEnd",
     "parse_jump",
+    "route_to",
 ]

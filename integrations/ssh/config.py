@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +11,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from integrations.ssh.errors import BadAddress
 
-_ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._:%-]{0,253}[A-Za-z0-9_])?|::1?")
+_ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._:%-]{0,253}[A-Za-z0-9_])?")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
 class SshHost:
-    """Where a host is. `name` is what people call it; `address` is where we connect to (default: the name)."""
+    """Where a host is. `name` is what people call it; `address` is where we connect to (default: the name).
+
+    What is None is looked up in the ssh_config file, then in `[ssh]`.
+    """
 
     name: str
     address: str | None = None
-    port: int = 22
-    user: str | None = None  # default: [ssh] user
-    jump: str | None = None  # default: [ssh] jump; "" for none
+    port: int | None = None  # default: 22
+    user: str | None = None
+    jump: str | None = None  # "" for none
 
     @property
     def target(self) -> str:
@@ -31,8 +35,7 @@ class SshHost:
     @property
     def spoken(self) -> str:
         """For messages: `web-17 (10.0.0.17:22)`."""
-        where = f"{self.target}:{self.port}" if self.port != 22 else self.target
-        return self.name if where == self.name else f"{self.name} ({where})"
+        return spoken(self.name, self.target, self.port or 22)
 
 
 class SshConfig(BaseModel):
@@ -50,12 +53,30 @@ class SshConfig(BaseModel):
     agent: bool = False  # use the keys of the agent at SSH_AUTH_SOCK
     known_hosts: Path = Path("~/.ssh/known_hosts")
     jump: str | None = None  # `user@bastion:22`; several, comma-separated, are gone through in order
+    config_file: Path | None = Field(
+        default=None,
+        description="An OpenSSH client configuration (`~/.ssh/config`): aliases, ports, users, keys, ProxyJump. "
+        "What an inventory entry says comes first; what the file says comes before this section.",
+    )
     connect_timeout: float = Field(
         default=10.0, gt=0, le=300
     )  # seconds, for each of TCP, handshake and login
-    command_timeout: float = Field(default=30.0, gt=0, le=3600)  # seconds, where a step states none
+    command_timeout: float = Field(default=60.0, gt=0, le=3600)  # seconds, where a step states none
     output_cap: int = Field(default=4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)  # bytes of one command
-    threads: int = Field(default=8, ge=1, le=64)  # connections and commands at work at the same time
+    hosts_at_once: int = Field(
+        default=16, ge=1, le=256, description="Hosts connected at the same time; the others wait their turn."
+    )
+    idle_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=600,
+        description="A connection that nobody uses any more is kept this long for the next one, then closed.",
+    )
+    batch: bool = Field(
+        default=True,
+        description="Commands of a step go to the host in one go, each under `timeout -k`. false: one request each, "
+        "for accounts that allow nothing else (the bot finds that out by itself).",
+    )
     helper: tuple[str, ...] = ("sudo", "-n", "/usr/local/sbin/panicroom-host")
 
     @field_validator("user")
@@ -84,9 +105,30 @@ class SshConfig(BaseModel):
 
 def check_address(address: str) -> str:
     """The address itself. Raises BadAddress: a host's name comes from reports and is not to be trusted."""
-    if _ADDRESS.fullmatch(address) is None:
+    if _ADDRESS.fullmatch(address) is None and not _is_ip(address):
         raise BadAddress(f"{address[:80]!r} cannot be the address of a host.")
     return address
+
+
+def is_user(name: str) -> bool:
+    return _USER.fullmatch(name) is not None
+
+
+def spoken(name: str, address: str, port: int) -> str:
+    """For messages: `web-17`, `web-17 (10.0.0.17:2222)`, `web-17 ([2001:db8::17]:2222)`."""
+    where = address
+    if port != 22:
+        where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return name if where == name else f"{name} ({where})"
+
+
+def _is_ip(text: str) -> bool:
+    """IPv6 addresses may begin and end with colons (`::1`, `2001:db8::`)."""
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return re.fullmatch(r"[0-9A-Fa-f:.]+", text) is not None
 
 
 def parse_jump(text: str) -> tuple[SshHost, ...]:
@@ -101,9 +143,9 @@ def parse_jump(text: str) -> tuple[SshHost, ...]:
         match = bracketed or plain
         if match is None or (at and _USER.fullmatch(user) is None):
             raise BadAddress(f"{part[:80]!r} is no jump host.")
-        port = int(match[2] or 22)
-        if not 0 < port < 65536:
+        port = int(match[2]) if match[2] else None
+        if port is not None and not 0 < port < 65536:
             raise BadAddress(f"{part[:80]!r} names a port that does not exist.")
         address = check_address(match[1])
-        hops.append(SshHost(address, address, port, user or None, ""))
+        hops.append(SshHost(address, None, port, user or None, ""))
     return tuple(hops)

@@ -10,6 +10,7 @@ SshError
 ├── AuthRefused            the host does not take our key
 ├── KeyUnusable            our own key, certificate or agent cannot be used
 ├── NoCommonAlgorithm      the two sides share no cipher, key exchange or key type
+├── SshConfigRefused       the ssh_config file cannot be read, or asks for what we do not do
 └── BadAddress             the address or jump host cannot be an address
 """
 
@@ -41,13 +42,13 @@ class HostKeyRefused(SshError):
 
 
 class HostKeyUnknown(HostKeyRefused):
-    """Nothing was sent to the host. Compare the fingerprint on its own console
-    (`ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub`), then add the line to the known_hosts file."""
+    """Nothing was sent to the host. First compare the fingerprint on the host's own console:
+    `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there."""
 
 
 class HostKeyChanged(HostKeyRefused):
-    """Nothing was sent to the host. Either it was reinstalled or somebody is in between: compare the
-    fingerprint on its own console, and only then replace its line in the known_hosts file."""
+    """Nothing was sent to the host. Either it was reinstalled or somebody is in between: first compare the
+    fingerprint on the host's own console, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there."""
 
 
 class HostKeyRevoked(HostKeyRefused):
@@ -64,6 +65,10 @@ class KeyUnusable(SshError):
 
 class NoCommonAlgorithm(SshError):
     """The host's sshd is too old or too strict for this client; see its `KexAlgorithms`, `HostKeyAlgorithms`."""
+
+
+class SshConfigRefused(SshError):
+    """Mend the file that [ssh] config_file names, or say the same in `[[hosts]]` and `[ssh]`; see docs/runbook.md."""
 
 
 class BadAddress(SshError):

@@ -33,6 +33,12 @@ class KnownKey:
     patterns: tuple[str, ...]
     key_type: str
     blob: bytes
+    file: Path | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the line names hosts one by one, so that `ssh-keygen -R` finds it."""
+        return not any(set(p) & set("*?!") for p in self.patterns if not p.startswith("|"))
 
     def matches(self, name: str) -> bool:
         """Whether the line speaks of this (written) name; a matching `!pattern` says that it does not."""
@@ -59,13 +65,19 @@ class KnownHosts:
     def read(cls, path: Path) -> KnownHosts:
         """A file that is not there knows nobody. Raises OSError when it is there and cannot be read."""
         try:
-            return cls.parse(path.expanduser().read_text("utf-8", "replace"))
+            return cls.parse(path.expanduser().read_text("utf-8", "replace"), path.expanduser())
         except FileNotFoundError:
             return cls()
 
     @classmethod
-    def parse(cls, text: str) -> KnownHosts:
-        return cls(tuple(key for key in map(_read_line, text.splitlines()) if key is not None))
+    def read_all(cls, paths: Iterable[Path]) -> KnownHosts:
+        """Several files as one. Raises OSError."""
+        return cls(tuple(key for path in paths for key in cls.read(path).keys))
+
+    @classmethod
+    def parse(cls, text: str, file: Path | None = None) -> KnownHosts:
+        found = (_read_line(line, file) for line in text.splitlines())
+        return cls(tuple(key for key in found if key is not None))
 
     def keys_of(self, names: Iterable[str], port: int) -> tuple[KnownKey, ...]:
         return self._marked("", names, port)
@@ -105,7 +117,7 @@ def preferred_types(known: Sequence[KnownKey], authorities: Sequence[KnownKey]) 
     return (first + certificates if known else certificates) + rest if authorities else first + rest
 
 
-def _read_line(line: str) -> KnownKey | None:
+def _read_line(line: str, file: Path | None) -> KnownKey | None:
     words = line.split()
     if not words or words[0].startswith("#"):
         return None
@@ -119,7 +131,7 @@ def _read_line(line: str) -> KnownKey | None:
     named = blob[4 : 4 + int.from_bytes(blob[:4], "big")]
     if named != words[1].encode("utf-8", "replace"):
         return None
-    return KnownKey(marker, tuple(words[0].split(",")), words[1], blob)
+    return KnownKey(marker, tuple(words[0].split(",")), words[1], blob, file)
 
 
 def _glob(name: str, pattern: str) -> bool:

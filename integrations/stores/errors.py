@@ -1,9 +1,13 @@
 """What can go wrong with a store.
 
 StoreError
-├── UnsafeName    a name that is no plain file name
-├── NotKept       there is no such artefact
-└── StoreFailed   the disk did not do it (full, read-only, broken)
+├── UnsafeName          a name that is no plain file name
+├── NotKept             there is no such artefact
+├── StoreFailed         the disk did not do it (full, read-only, broken)
+│   └── StoreFull       there is no room: it may be made
+├── StoreUnreachable    the central store does not answer, or broke off
+├── StoreRefused        the central store does not let us
+└── BadStoreUrl         the URL of the central store cannot be one
 """
 
 from __future__ import annotations
@@ -31,3 +35,21 @@ class StoreFailed(StoreError):
     """The artefact could not be written: look at the free space and the permissions of the store directory."""
 
     permanent = False
+
+
+class StoreFull(StoreFailed):
+    """The store has no room for it: remove old dumps there, or give it more space."""
+
+
+class StoreUnreachable(StoreError):
+    """The central store does not answer: look at the network between it and the bot, and at its server."""
+
+    permanent = False
+
+
+class StoreRefused(StoreError):
+    """The central store refused: `panicroom doctor` tries what the bot needs there and says what is missing."""
+
+
+class BadStoreUrl(StoreError):
+    """`[central] url` is one of file:///directory, sftp://user@host/directory, s3://bucket/prefix."""

@@ -8,14 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.schema import SchemaItem
 from sqlmodel import SQLModel
 
-from storage import tables, work
-
 METADATA = SQLModel.metadata
 OURS = frozenset(
-    str(model.__tablename__)
-    for module in (tables, work)
-    for model in vars(module).values()
-    if isinstance(model, type) and issubclass(model, SQLModel) and hasattr(model, "__table__")
+    str(table.name)
+    for mapper in SQLModel._sa_registry.mappers
+    if mapper.class_.__module__.startswith("storage.")
+    for table in mapper.tables
 )
 
 

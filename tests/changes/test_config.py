@@ -95,4 +95,4 @@ def test_every_error_says_what_to_do_and_whether_to_try_again() -> None:
         kinds += kind.__subclasses__()
         found.append(kind)
         assert kind.__doc__
-    assert len(found) == 8
+    assert len(found) == 9

@@ -25,7 +25,7 @@ from integrations.changes import (
     TrackerDown,
     TrackerRefused,
 )
-from integrations.changes.jira import plain
+from integrations.changes.comments import plain
 
 from .conftest import NOW
 
@@ -306,3 +306,163 @@ async def test_a_marker_is_found_again_however_it_is_escaped(jira: Jira, marker:
     jira.stand_in.comment(ticket, "said before (panicroom I-71)")
     await tracker.tell("OPS-1182", **(TOLD | {"marker": marker}))
     assert len(ticket.comments) == 2
+
+
+# -- written once, edited later -------------------------------------------------------------------------------
+
+
+@both
+async def test_what_is_told_anew_edits_the_own_comment_and_moves_the_link(jira: Jira) -> None:
+    tracker = jira.tracker()
+    ticket = jira.stand_in.ticket("OPS-1182")
+    assert ticket is not None
+    await tracker.tell("OPS-1182", **TOLD)
+    jira.stand_in.comment(ticket, f"is it this? {ticket.comments[0].body}", author="on-call")
+    later = TOLD | {"body": "resolved: a bad driver", "link_url": "https://slack.example/archives/C1/p9"}
+    for lost in ("", "/comment/", ""):
+        if lost:
+            jira.stand_in.fail("lost_answer", path=lost)
+            with pytest.raises(TrackerDown):
+                await tracker.tell("OPS-1182", renew=True, **(later | {"body": "resolved: again"}))
+        else:
+            await tracker.tell("OPS-1182", renew=True, **later)
+    assert len(ticket.comments) == 2
+    assert ticket.comments[0].body == "resolved: a bad driver\n\n\\[panicroom:P-41\\]"
+    assert ticket.comments[1].body.startswith("is it this?"), (
+        "a person's comment that quotes ours is not touched"
+    )
+    assert [link.url for link in ticket.links] == [later["link_url"]]
+
+
+async def test_a_comment_that_a_person_deleted_is_not_written_again(jira: Jira) -> None:
+    tracker = jira.tracker()
+    ticket = jira.stand_in.ticket("OPS-1182")
+    assert ticket is not None
+    await tracker.tell("OPS-1182", **TOLD)
+    ticket.comments.clear()
+    await tracker.tell("OPS-1182", renew=True, **TOLD)
+    assert ticket.comments == []
+
+
+# -- what a person types, and what the answers are made of ----------------------------------------------------
+
+
+@both
+async def test_a_person_finds_tickets_by_key_and_by_words(jira: Jira) -> None:
+    tracker = jira.tracker()
+    assert [c.key for c in await tracker.search("ops-1102")] == ["OPS-1102"]
+    assert [c.key for c in await tracker.search("KERNEL prod-2 rol")] == ["OPS-1182"]
+    assert [c.key for c in await tracker.search("ro")] == ["OPS-1182"]
+    assert (
+        await tracker.search("OPS-9999")
+        == await tracker.search(" -- ")
+        == await tracker.search("no AND such")
+        == []
+    )
+
+
+@both
+async def test_explicit_fields_and_the_flavours_own_paging(jira: Jira) -> None:
+    """A search asks for few fields, and Cloud is never sent `startAt`."""
+    asked = jira.stand_in.queries
+    await jira.tracker().find(
+        "web-17", ring="prod-2", hardware="R640", since=MOMENT - timedelta(days=7), until=MOMENT
+    )
+    assert len(asked) >= 2, "more than one page"
+    for query in asked:
+        fields = set(
+            ",".join(query["fields"] if isinstance(query["fields"], list) else [query["fields"]]).split(",")
+        )
+        assert {"summary", "status", "description", "labels"} <= fields
+        assert not fields & {"*all", "*navigable", "comment"}
+        assert ("startAt" in query) == (jira.stand_in.flavour == "datacenter")
+    assert ("nextPageToken" in asked[-1]) == (jira.stand_in.flavour == "cloud")
+
+
+@both
+async def test_a_ticket_that_was_moved_is_found_by_its_earlier_key(jira: Jira) -> None:
+    jira.stand_in.move("OPS-1182", "KERN-300")
+    change = await jira.tracker().get("OPS-1182")
+    assert (change.key, change.url) == ("KERN-300", f"{jira.url}/browse/KERN-300")
+    await jira.tracker().tell("OPS-1182", **TOLD)
+    ticket = jira.stand_in.ticket("KERN-300")
+    assert ticket is not None
+    assert len(ticket.comments) == 1
+
+
+async def test_a_ticket_moved_to_where_the_account_may_not_look_is_unknown(jira: Jira) -> None:
+    jira.stand_in.move("OPS-1182", "SEC-300")
+    with pytest.raises(TicketUnknown):
+        await jira.tracker().get("OPS-1182")
+
+
+@both
+async def test_wiki_text_names_what_it_marks_up_and_is_kept_plain(jira: Jira) -> None:
+    ticket = jira.stand_in.ticket("OPS-1102")
+    assert ticket is not None
+    jira.stand_in.change(
+        ticket, description="{color:red}*web-99*{color} and _prod-7_", resolved=None, status="Open"
+    )
+    (found,) = await jira.tracker().find(
+        "web-99", ring="prod-7", since=MOMENT - timedelta(days=60), until=MOMENT
+    )
+    assert found.names == ("host", "ring")
+    assert "*" not in found.text
+    assert "store-1: new disk shelf" in found.text
+
+
+@pytest.mark.parametrize(("mode", "status"), [("401", 401), ("403", 403), ("404", 404)])
+@both
+async def test_refusals_of_every_call_are_permanent(jira: Jira, mode: Any, status: int) -> None:
+    tracker = jira.tracker()
+    kinds = {401: BadCredentials, 403: NotAllowed, 404: (TicketUnknown, TrackerRefused)}[status]
+    jira.stand_in.fail(mode, count=100)
+    since = MOMENT - timedelta(days=1)
+    for ask in (
+        lambda: tracker.get("OPS-1182"),
+        lambda: tracker.tell("OPS-1182", **TOLD),
+        lambda: tracker.find("web-17", since=since, until=MOMENT),
+        lambda: tracker.search("kernel"),
+    ):
+        with pytest.raises(kinds) as refused:  # type: ignore[arg-type]
+            await ask()
+        assert refused.value.permanent
+
+
+@pytest.mark.parametrize("mode", ["500", "503", "429", "html", "down"])
+@both
+async def test_what_may_pass_is_transient_in_a_search_and_while_telling(jira: Jira, mode: Any) -> None:
+    tracker = jira.tracker()
+    jira.stand_in.fail(mode, count=100)
+    with pytest.raises(TrackerDown):
+        await tracker.search("kernel")
+    with pytest.raises(TrackerDown):
+        await tracker.tell("OPS-1182", **TOLD)
+
+
+@both
+async def test_a_ticket_is_made_once_and_says_what_was_meant(jira: Jira) -> None:
+    tracker = jira.tracker()
+    wanted: dict[str, Any] = {
+        "kind": "Problem",
+        "summary": "NULL pointer",
+        "body": "on *web-17* {code}",
+        "labels": ("panicroom",),
+        "mark": "panicroom-0123456789abcdef",
+    }
+    jira.stand_in.fail("lost_answer", path="/issue")
+    with pytest.raises(TrackerDown):
+        await tracker.create("KERN", **wanted)
+    made = await tracker.create("KERN", **wanted)
+    assert [t.key for t in jira.stand_in.tickets() if t.kind == "Problem"] == [made.key]
+    ticket = jira.stand_in.ticket(made.key)
+    assert ticket is not None
+    assert ticket.description == "on \\*web-17\\* \\{code\\}"
+    assert ticket.labels == ["panicroom", "panicroom-0123456789abcdef"]
+    for _ in range(2):
+        await tracker.comment(made.key, marker="(panicroom x P-2)", body="again")
+    assert len(ticket.comments) == 1
+    with pytest.raises(TrackerRefused, match="issue type"):
+        await tracker.create("KERN", **(wanted | {"kind": "Riddle", "mark": "panicroom-1"}))
+    with pytest.raises(NotAllowed):
+        await tracker.create("ARCHIVE", **(wanted | {"mark": "panicroom-2"}))

@@ -30,7 +30,10 @@ from integrations.slack.client import SlackClient, SlackConfig
 from storage import ChangeLink, Database, Incident, Panic, SlackMessage
 
 QUICK = ChangesConfig(
-    automatic=False, retry_first=timedelta(milliseconds=30), retry_longest=timedelta(milliseconds=120)
+    automatic=False,
+    retry_first=timedelta(milliseconds=30),
+    retry_longest=timedelta(milliseconds=120),
+    renew_within=timedelta(milliseconds=50),
 )
 
 

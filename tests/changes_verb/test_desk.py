@@ -11,19 +11,23 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 from sqlmodel import select
 from structlog.testing import capture_logs
 
 from bot.demo.tracker import Ticket
 from bot.demo.workspace import check_message
+from commands.changes.choosing import SearchBox
 from commands.changes.config import ChangesConfig
 from commands.changes.likely import unsearched
+from commands.errors import Refused
 from commands.incident.moves import telling_moves
 from commands.incident.rendering import draw
 from storage import (
     AuditEntry,
     ChangeLink,
+    ChangeRecord,
     Incident,
     Panic,
     SlackMessage,
@@ -340,23 +344,29 @@ async def test_the_cards_follow_a_panic_into_another_thread_and_back(make_bench:
 # -- found by itself ----------------------------------------------------------------------------------
 
 
-async def test_the_change_that_names_the_host_is_found_shown_and_told(make_bench: Make, waiting: Any) -> None:
+async def test_the_change_that_fits_best_is_found_shown_and_told(make_bench: Make, waiting: Any) -> None:
     bench = make_bench(AUTO)
     panic = await bench.panic("web-17", ring="prod-2", hardware="Dell PowerEdge R640")
     await bench.desk.on_panic(panic.id)
-    await waiting(lambda: (link := bench.link("OPS-1179")) and link.told_at)
-    card = bench.card("OPS-1179")
+    await waiting(lambda: (link := bench.link("OPS-1182")) and link.told_at)
+    card = bench.card("OPS-1182")
     assert "*Likely change*" in card
-    assert "found by Panicroom itself: it names web-17" in card
+    assert (
+        "found by Panicroom itself: it started 2 h before and was still under way; covers the panicking"
+        in card
+    )
+    assert "names kernel 6.1.0-56" in card
     assert "Not related" in card
-    assert "found this change by itself: it names web" in bench.jira.ticket("OPS-1179").comments[0].body
+    assert (
+        "found this change by itself: it started 2 h before" in bench.jira.ticket("OPS-1182").comments[0].body
+    )
     assert audit(bench) == [
-        ("panicroom", "changes.find", "P-1 OPS-1179", "done"),
-        ("panicroom", "changes.tell", "P-1 OPS-1179", "done"),
+        ("panicroom", "changes.find", "P-1 OPS-1182", "done"),
+        ("panicroom", "changes.tell", "P-1 OPS-1182", "done"),
     ]
     (said,) = timeline(bench, "change-search")
-    assert "likely change of P-1: OPS-1179" in said
-    assert "also possible: OPS-1182" in said
+    assert "likely change of P-1: OPS-1182" in said
+    assert "also possible: OPS-1179" in said
 
 
 async def test_a_likely_change_becomes_the_change_when_a_person_confirms_it(
@@ -382,7 +392,7 @@ async def test_when_nothing_names_it_only_the_timeline_says_so(make_bench: Make,
     panic = await bench.panic("lonely-1")
     await bench.desk.on_panic(panic.id)
     (said,) = await waiting(lambda: timeline(bench, "change-search"))
-    assert said == "no change of the 1d before P-1 names lonely-1 or its ring"
+    assert said == "no change found: none is known of the 7d before the first panic (P-1)"
 
 
 async def test_not_related_holds_for_the_whole_incident(make_bench: Make, waiting: Any) -> None:
@@ -522,18 +532,26 @@ async def test_what_is_left_to_search_is_asked_for_in_two_queries(make_bench: Ma
 # -- the form -----------------------------------------------------------------------------------------
 
 
-async def test_the_form_opens_at_once_and_then_suggests(make_bench: Make, waiting: Any) -> None:
+async def test_the_form_has_a_box_that_searches_the_tracker(make_bench: Make, waiting: Any) -> None:
     bench = make_bench()
     await bench.panic("web-17", ring="prod-2")
     trigger = bench.workspace.workspace.tickets.trigger("U0ONCALL")
     await bench.click("changes.link", "P-1", trigger_id=trigger, message_ts="17.5")
     view = await bench.form()
-    blocks = {b["block_id"]: b for b in view["blocks"] if "block_id" in b}
-    options = blocks["suggested"]["element"]["options"]
+    assert [b.get("block_id") for b in view["blocks"]][1:] == ["ticket", "key", "note"]
+
+    async def offered(typed: str) -> list[dict[str, Any]]:
+        return list(await bench.router.options["changes.search"](bench.ask(value=typed, view=view)))
+
+    options = await offered("")
     assert [o["value"] for o in options] == ["OPS-1179", "OPS-1182"]
     assert options[0]["text"]["text"].startswith("OPS-1179 (Implementing) web-17: replace NIC")
-    assert blocks["key"]["optional"] is True
-    sent = {"suggested": {"value": {"selected_option": options[1]}}, "key": {"value": {"value": ""}},
+    assert [o["value"] for o in await offered("disk she")] == ["OPS-1102"]
+    assert [o["value"] for o in await offered("ops-1171")] == ["OPS-1171"]
+    (unknown,) = await offered("OPS-9999")
+    assert (unknown["value"], "does not know it" in str(unknown)) == ("OPS-9999", True)
+    assert await offered("nothing of the kind") == []
+    sent = {"ticket": {"changes.search": {"selected_option": options[1]}}, "key": {"value": {"value": ""}},
             "note": {"value": {"value": "the rollout"}}}  # fmt: skip
     ask = bench.ask(view=view, values=sent)
     assert bench.router.check("changes.link", ask) == {}
@@ -542,28 +560,50 @@ async def test_the_form_opens_at_once_and_then_suggests(make_bench: Make, waitin
     assert bench.link("OPS-1182").note == "the rollout"
 
 
+async def test_a_slow_tracker_leaves_the_box_with_what_was_last_known(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench()
+    await bench.panic("web-17")
+    await bench.type("link P-1 OPS-1182")
+    await waiting(lambda: bench.link("OPS-1182").told_at)
+    seen = ChangeRecord(source="jira", key="OPS-1171", summary="BIOS 2.21 %", started=datetime.now(UTC))
+    feed = ChangeRecord(source="pipeline", key="OPS-5", summary="BIOS", started=datetime.now(UTC))
+    bench.store(seen, feed)
+    box = SearchBox(bench.ctx, bench.desk.the_tracker, bench.desk.suggestions, within=0.3)
+    bench.jira.hold("before", "GET", "/search/jql")
+    begun = time.monotonic()
+    options = await box.options(bench.ask(value="roll KERNEL"))
+    assert time.monotonic() - begun < 2
+    assert [(o["value"], o["description"]["text"]) for o in options] == [
+        ("OPS-1182", "as last known; the tracker does not answer")
+    ]
+    calls = len(bench.jira.tracker.calls)
+    assert [o["value"] for o in await box.options(bench.ask(value="bios"))] == ["OPS-1171"]
+    assert [o["value"] for o in await box.options(bench.ask(value="%"))] == ["OPS-1171"], "no wildcard"
+    assert [o["value"] for o in await box.options(bench.ask(value="ops-77"))] == ["OPS-77"]
+    assert len(bench.jira.tracker.calls) == calls, "a slow tracker is not asked at each letter"
+    bench.jira.let_go()
+
+
+async def test_the_box_is_for_responders(make_bench: Make) -> None:
+    bench = make_bench(running=False)
+    with pytest.raises(Refused):
+        await bench.router.options["changes.search"](bench.ask(value="kernel", user="U0VIEWER"))
+    assert not bench.jira.tracker.calls
+
+
 async def test_the_form_says_which_field_is_wrong(make_bench: Make) -> None:
     bench = make_bench(running=False)
 
     def wrong(key: str, chosen: str | None = None) -> dict[str, str]:
         values: dict[str, Any] = {"key": {"value": {"value": key}}}
         if chosen:
-            values["suggested"] = {"value": {"selected_option": {"value": chosen}}}
+            values["ticket"] = {"changes.search": {"selected_option": {"value": chosen}}}
         return dict(bench.router.check("changes.link", bench.ask(values=values)))
 
     assert "Type a ticket key" in wrong("")["key"]
     assert "no ticket key" in wrong("what?")["key"]
     assert "Leave one" in wrong("OPS-1", "OPS-2")["key"]
     assert wrong("ops-2", "OPS-2") == wrong("ops-2") == wrong("", "OPS-2") == {}
-
-
-async def test_a_tracker_that_is_down_leaves_a_form_that_works(make_bench: Make) -> None:
-    bench = make_bench()
-    await bench.panic("web-17")
-    bench.jira.tracker.fail("503", count=5)
-    await bench.click("changes.link", "P-1", trigger_id=bench.workspace.workspace.tickets.trigger("U0ONCALL"))
-    view = await bench.form()
-    assert [b.get("block_id") for b in view["blocks"]][1:] == ["key", "note"]
 
 
 def parent(bench: Any) -> tuple[str, str]:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from bot.demo.workspace import check_message, check_view
 from commands.changes.blocks import change_card, link_modal, suggestion
 from commands.changes.config import ChangesConfig
-from commands.changes.desk import ChangeDesk, comment_body
-from commands.changes.likely import most_likely, reason
+from commands.changes.desk import ChangeDesk
+from commands.changes.likely import most_likely
 from commands.changes.slack import split_line
+from commands.changes.telling import Job, comment_body
 from commands.errors import BadArguments
 from integrations.changes import Change
-from storage import ChangeLink, Panic
+from storage import ChangeLink, Incident, IncidentState, Panic
 
 DIED = datetime(2026, 11, 23, 9, 14, tzinfo=UTC)
 PANIC = Panic(
@@ -57,11 +58,6 @@ def test_the_likeliest_change_names_the_host_and_was_in_progress() -> None:
 
 def test_what_began_after_the_panic_or_names_only_the_hardware_is_no_suspect() -> None:
     assert keys(change("A-1", started=-1), change("B-2", started=1, names=("hardware",))) == []
-
-
-def test_the_reason_names_what_the_ticket_names() -> None:
-    assert reason(change("A-1", started=1, names=("host", "ring")), PANIC) == "names web-17 and ring prod-2"
-    assert reason(change("A-1", started=1, names=()), PANIC) == "is about web-17"
 
 
 @pytest.mark.parametrize(
@@ -131,19 +127,56 @@ def test_hostile_texts_of_a_ticket_do_nothing() -> None:
 @given(st.lists(st.builds(Change, st.from_regex(r"[A-Z]{2,5}-[1-9][0-9]{0,5}", fullmatch=True), TEXT, TEXT, TEXT,
                           st.none(), MOMENT, MOMENT, MOMENT, TEXT, st.just("jira")), max_size=40))  # fmt: skip
 def test_the_form_fits_slack_whatever_the_tickets_say(found: list[Change]) -> None:
-    assert check_view(link_modal(PANIC, found, channel="C0", thread_ts="1.2")) == []
+    assert check_view(link_modal(PANIC, channel="C0", thread_ts="1.2")) == []
     assert all(0 < len(suggestion(c)) <= 75 for c in found)
 
 
+def job(**more: Any) -> Job:
+    link = ChangeLink(id=1, panic_id=41, key="OPS-1182", linked_by="U0ONCALL")
+    incident = Incident(id=7, signature_key="k", title="t", channel="C0")
+    told: dict[str, Any] = {
+        "link": link, "panic": PANIC, "incident": incident, "mark": "I-7-1", "parent": None, "lead": PANIC,
+        "automatic": False, "notes": (), "hosts": ("web-17",), "host_count": 1, "bundles": (), "bundle_count": 0,
+        "artefact": 0,
+    }  # fmt: skip
+    return Job(**(told | more))
+
+
 def test_the_comment_is_plain_lines() -> None:
-    link = ChangeLink(id=1, panic_id=41, key="OPS-1182", linked_by="U0ONCALL", note="one\ntwo")
-    body = comment_body(link, PANIC, 7, "https://slack.example/p1")
+    body = comment_body(job(notes=("one\ntwo",)), "https://slack.example/p1")
     assert body.splitlines() == [
         "Kernel panic P-41 (I-7) on web-17: NULL pointer",
         "Kernel unknown, 2026-11-23 09:14:00 UTC.",
         "Note: one two",
         "Thread: https://slack.example/p1",
     ]
+
+
+def test_the_comment_says_hosts_bundles_and_how_it_ended() -> None:
+    over = Incident(
+        id=7, signature_key="k", title="t", channel="C0", state=IncidentState.RESOLVED, resolved_at=DIED,
+        resolved_by="U0ONCALL", cause="a bad\ndriver", fixed_by="rolled back",
+    )  # fmt: skip
+    body = comment_body(
+        job(
+            incident=over,
+            hosts=("web-17", "web-18"),
+            host_count=99,
+            bundles=((41, "ab" * 32),),
+            bundle_count=3,
+        ),
+        "https://slack.example/p1",
+    )
+    assert body.splitlines()[2:] == [
+        "99 hosts: web-17, web-18 and 97 more.",
+        f"Evidence bundle of P-41: sha256 {'ab' * 32}",
+        "2 earlier bundles are named in the thread.",
+        "Resolved 2026-11-23 09:14:00 UTC.",
+        "Cause: a bad driver",
+        "Fixed by: rolled back",
+        "Thread: https://slack.example/p1",
+    ]
+    assert "U0ONCALL" not in body, "who did what is nothing for the tracker"
 
 
 @given(st.integers(0, 5000))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.evidence import slack as _slack  # noqa: F401 - registers how a run is drawn
 from tests.hosts.world import World, close_world, make_fleet, make_world
 
 

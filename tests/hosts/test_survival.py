@@ -107,7 +107,7 @@ async def test_a_killed_run_goes_on_where_it_stood(
 async def test_a_run_committed_just_before_a_crash_is_started_at_the_next_start(tmp_path: Path) -> None:
     """The process died between the run's row and the start of its workflow."""
     from commands.hosts.patience import Patience
-    from commands.triage.runbook import runbook
+    from commands.triage.runbook import shipped
     from storage import Panic, utc_now
 
     fleet = await make_fleet(tmp_path)
@@ -123,7 +123,7 @@ async def test_a_run_committed_just_before_a_crash_is_started_at_the_next_start(
                 panic=s.get_one(Panic, panic_id),
                 asked_by="U0ONCALL",
                 request_id="r",
-                steps=[(x.name, x.title) for x in runbook().step],
+                steps=[(x.name, x.title) for x in shipped().step],
                 renderer="triage_run",
                 patience=Patience(),
                 now=utc_now(),

@@ -68,7 +68,7 @@ def test_the_least_report() -> None:
         ({"host": "wéb"}, "host", "host name"),
         ({"text": None}, "text", "valid string"),
         ({"text": ["a"]}, "text", "valid string"),
-        ({"source": "carrier pigeon"}, "source", "'report', 'pstore' or 'console'"),
+        ({"source": "carrier pigeon"}, "source", "'report', 'pstore', 'console'"),
         ({"occurred_at": "2026-11-23T09:14:07"}, "occurred_at", "timezone"),
         ({"occurred_at": 1763901247}, "occurred_at", "ISO 8601"),
         ({"occurred_at": "yesterday"}, "occurred_at", "ISO 8601"),

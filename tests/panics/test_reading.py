@@ -439,7 +439,9 @@ async def test_home_shows_what_is_open_mine_and_needs_somebody(
     link = await desk.ctx.slack.permalink("C0INCIDENTS", parent)
     assert seen.count(f"*<{link}|I-1>* NULL pointer") == 2, "once as open, once as mine"
     assert "<!channel>" not in seen
-    assert ":rotating_light: critical · `db-3`, `web-17`, `web-2` and 1 more · 5 panics · open for 2 h" in seen
+    assert (
+        ":rotating_light: critical · `db-3`, `web-17`, `web-2` and 1 more · 5 panics · open for 2 h" in seen
+    )
     assert "<@U0ONCALL> · runbook not done" in seen
     assert "the newest 8 of 13" in seen
     assert "*Open incidents* (the newest 8 of 13;" in seen

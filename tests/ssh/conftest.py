@@ -96,7 +96,7 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
-            *lines,
+            *(line.replace("{port}", str(port)) for line in lines),
         ]
         if ca:
             keygen(folder / "ca")
@@ -189,7 +189,11 @@ async def stage(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Stage]]
         line = host_key.export_public_key().decode().split()
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {line[0]} {line[1]}\n")
         config = SshConfig(
-            user="triage", key_file=folder / "key", known_hosts=folder / "known_hosts", connect_timeout=5
+            user="triage",
+            key_file=folder / "key",
+            known_hosts=folder / "known_hosts",
+            connect_timeout=5,
+            batch=False,
         )
         return Stage(port, config, server)
 

@@ -19,7 +19,7 @@ from commands.triage.offline import debuginfo_package, read_offline
 from commands.triage.packages import read_apt, read_rpm
 from commands.triage.readiness import read_readiness
 from commands.triage.recent import read_boots_of, read_recent
-from commands.triage.runbook import runbook
+from commands.triage.runbook import shipped
 from commands.triage.seen import look_back
 from storage import Panic, RunbookRun, RunState, StepResult
 
@@ -45,11 +45,11 @@ def answers(**texts: str) -> Answers:
 
 
 def test_the_runbook_asks_the_same_of_every_family_under_one_key() -> None:
-    for step in runbook().step:
+    for step in shipped().step:
         for family in ("debian", "rhel", "suse", None):
             keys = [c.key for c in step.command if c.runs_on(family)]
             assert len(keys) == len(set(keys))
-    assert [s.name for s in runbook().step] == ["dump", "kernel", "recent", "seen", "offline", "ready"]
+    assert [s.name for s in shipped().step] == ["dump", "kernel", "recent", "seen", "offline", "ready"]
 
 
 @pytest.mark.parametrize(

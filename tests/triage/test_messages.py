@@ -17,7 +17,7 @@ from commands.hosts.visits import kept_output
 from commands.incident.rendering import Rendered
 from commands.triage.blocks import raw_blocks
 from commands.triage.blocks import run_message as triage_message
-from commands.triage.runbook import runbook
+from commands.triage.runbook import shipped
 from integrations.slack import blocks as b
 from integrations.ssh import CommandResult
 from storage import Panic, RunbookRun, RunState, StepResult
@@ -87,11 +87,11 @@ def test_slack_takes_whatever_a_host_says(
 @pytest.mark.parametrize("alphabet", ALPHABETS)
 def test_six_steps_of_forty_long_lines_fit_and_say_what_was_cut(kind: str, alphabet: str) -> None:
     line = (alphabet * 300)[:300]
-    steps = [a_step([f"{n} {line}" for n in range(40)], [line * 90] * 12, s.title) for s in runbook().step]
+    steps = [a_step([f"{n} {line}" for n in range(40)], [line * 90] * 12, s.title) for s in shipped().step]
     message = MESSAGES[kind](a_run(RunState.FAILED, line * 4), a_panic(line[:255]), steps)
     takes(message)
     if kind != "raw":
-        for step in runbook().step:
+        for step in shipped().step:
             assert step.title in said(message)
         assert message.blocks[-1]["type"] == "actions"
     if set(alphabet) != set("\x00\x1b\x85"):
@@ -149,8 +149,7 @@ def test_no_address_serial_or_secret_reaches_slack_and_names_do(kind: str) -> No
         assert hidden not in said(message) + message.text
     for name in NAMES:
         assert name in said(message)
-    assert "[mac-1]" in said(message)
-    assert "[mac-2]" not in said(message)
+    assert len(set(re.findall(r"\[mac-\w+\]", said(message)))) == 1
 
 
 def test_a_secret_at_a_cut_is_not_told_in_part() -> None:
@@ -167,7 +166,7 @@ def test_a_secret_at_a_cut_is_not_told_in_part() -> None:
 
 def test_a_host_known_by_its_address_keeps_its_name() -> None:
     message = triage_message(a_run(), a_panic("10.1.2.3"), [a_step(["10.1.2.3 talks to 10.1.2.4"])])
-    assert "10.1.2.3 talks to [ip-1]" in said(message)
+    assert re.search(r"10\.1\.2\.3 talks to \[ip-\w{6}\]", said(message))
 
 
 @pytest.mark.parametrize(

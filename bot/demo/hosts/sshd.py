@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shlex
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import asyncssh
 
 from bot.demo.hosts.answers import Answer
 from bot.demo.hosts.errors import NoFreePort
+from integrations.ssh import batch
 
 USER = "triage"
 
@@ -122,7 +124,11 @@ class _Server(asyncssh.SSHServer):
 
 
 class _ExecSession(asyncssh.SSHServerSession[bytes]):
-    """Answers one exec request; a shell, a subsystem and a terminal are refused (the base class refuses them)."""
+    """Answers one exec request; a shell, a subsystem and a terminal are refused (the base class refuses them).
+
+    The bot's batch program is not told from the capture: this stands in for the shell that would run it, and answers
+    each command that comes on its input.
+    """
 
     def __init__(self, answer: Callable[[str], Answer], seconds: float) -> None:
         self._answer = answer
@@ -130,6 +136,9 @@ class _ExecSession(asyncssh.SSHServerSession[bytes]):
         self._command = ""
         self._channel: asyncssh.SSHServerChannel[bytes] | None = None
         self._pending: asyncio.TimerHandle | None = None
+        self._input = b""
+        self._number = ""
+        self._position = 0
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._channel = chan
@@ -143,27 +152,70 @@ class _ExecSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._pending = loop.call_later(self._seconds, self._reply)
+        if self._command != batch.COMMAND:
+            self._later(self._reply)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if self._command == batch.COMMAND:
+            self._input += data
+            self._next()
 
     def eof_received(self) -> bool:
         return True  # the client has nothing more to say; it still wants the answer
+
+    def _later(self, act: Callable[[], None]) -> None:
+        self._pending = asyncio.get_running_loop().call_later(self._seconds, act)
+
+    def _next(self) -> None:
+        """Take up the next command of a batch, when all of it is there and none is under way."""
+        if self._pending is not None or self._channel is None:
+            return
+        if not self._number:
+            number, end, self._input = self._input.partition(b"\n")
+            if not end:
+                self._input = number
+                return
+            self._number = number.decode("ascii")
+            self._channel.write(batch.greeting(self._number))
+        lines = self._input.split(b"\n")
+        if len(lines) < 3 or len(lines) < 3 + int(lines[1]):
+            return
+        taken = 2 + int(lines[1])
+        self._input = b"\n".join(lines[taken:])
+        ((_, argv),) = batch.decode(iter(lines[:taken]))
+        self._later(lambda: self._reply_in_batch(argv))
+
+    def _reply_in_batch(self, argv: tuple[str, ...]) -> None:
+        self._pending = None
+        channel = self._channel
+        if channel is None or channel.is_closing():
+            return
+        told = self._told(shlex.join(argv)) if argv else Answer()
+        self._position += 1
+        end = batch.mark(self._number, self._position, told.status)
+        channel.write(told.stdout + end)
+        channel.write_stderr(told.stderr + end)
+        self._next()
 
     def _reply(self) -> None:
         channel = self._channel
         if channel is None or channel.is_closing():
             return
-        try:
-            told = self._answer(self._command)
-        except Exception:
-            channel.write_stderr(b"the replay of this command failed\n")
-            channel.exit(70)
-            raise
+        told = self._told(self._command)
         if told.stdout:
             channel.write(told.stdout)
         if told.stderr:
             channel.write_stderr(told.stderr)
         channel.exit(told.status)
+
+    def _told(self, command: str) -> Answer:
+        try:
+            return self._answer(command)
+        except Exception:
+            if self._channel is not None:
+                self._channel.write_stderr(b"the replay of this command failed\n")
+                self._channel.exit(70)
+            raise
 
 
 def _bound(address: str, port: int) -> socket.socket:

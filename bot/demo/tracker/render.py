@@ -49,16 +49,22 @@ def _fields(ticket: Ticket, base: str, version: str) -> dict[str, Any]:
     }
 
 
-def comment_json(ticket: Ticket, comment: Comment, base: str, version: str) -> dict[str, Any]:
+def comment_json(ticket: Ticket, comment: Comment, base: str, version: str, *, cloud: bool) -> dict[str, Any]:
     """One comment: wiki text in API 2, a document in API 3."""
     return {
         "self": f"{base}/rest/api/{version}/issue/{ticket.id}/comment/{comment.id}",
         "id": comment.id,
-        "author": {"displayName": "panicroom", "active": True},
+        "author": author_json(comment.author, cloud=cloud),
         "body": adf.document(comment.body) if version == "3" else comment.body,
         "created": when(comment.created),
-        "updated": when(comment.created),
+        "updated": when(comment.updated or comment.created),
     }
+
+
+def author_json(name: str, *, cloud: bool) -> dict[str, Any]:
+    """A user: Cloud knows accounts, Data Center names and keys."""
+    known = {"accountId": f"demo:{name}"} if cloud else {"name": name, "key": f"KEY-{name}"}
+    return {"displayName": name, "active": True, **known}
 
 
 def link_json(ticket: Ticket, link: Link, base: str) -> dict[str, Any]:

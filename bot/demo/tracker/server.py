@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 
-from bot.demo.tracker import adf, pages
-from bot.demo.tracker.jql import JqlError, parse, search
-from bot.demo.tracker.render import comment_json, fields_of, issue_json, link_json
-from bot.demo.tracker.tickets import READ_ONLY, Ticket, Tracker
+from bot.demo.tracker import adf, pages, searching
+from bot.demo.tracker.exchange import TRACKER, base_of, parameters, refuse, ticket_of
+from bot.demo.tracker.render import author_json, comment_json, fields_of, issue_json, link_json
+from bot.demo.tracker.tickets import HIDDEN, PROJECTS, READ_ONLY, Comment, Mode, Ticket, Tracker
 
-TRACKER: web.AppKey[Tracker] = web.AppKey("tracker", Tracker)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_UNKNOWN = "Issue does not exist or you do not have permission to see it."
 _COMMENT_LIMIT = 32767
+_MODES: tuple[str, ...] = get_args(Mode)
 
 
 def make_app(tracker: Tracker) -> web.Application:
@@ -31,13 +29,15 @@ def make_app(tracker: Tracker) -> web.Application:
         app.router.add_get(f"{base}/serverInfo", _server_info)
         app.router.add_get(f"{base}/myself", _myself)
         app.router.add_get(f"{base}/field", _fields)
-        app.router.add_route("*", f"{base}/search", _search)
+        app.router.add_route("*", f"{base}/search", searching.classic)
         if tracker.flavour == "cloud":
-            app.router.add_get(f"{base}/search/jql", _search_jql)
-            app.router.add_post(f"{base}/search/jql", _search_jql)
+            app.router.add_get(f"{base}/search/jql", searching.enhanced)
+            app.router.add_post(f"{base}/search/jql", searching.enhanced)
+        app.router.add_post(f"{base}/issue", _create)
         app.router.add_get(f"{base}/issue/{{key}}", _issue)
         app.router.add_get(f"{base}/issue/{{key}}/comment", _comments)
         app.router.add_post(f"{base}/issue/{{key}}/comment", _add_comment)
+        app.router.add_put(f"{base}/issue/{{key}}/comment/{{id}}", _edit_comment)
         app.router.add_get(f"{base}/issue/{{key}}/remotelink", _links)
         app.router.add_post(f"{base}/issue/{{key}}/remotelink", _add_link)
     app.router.add_get("/", _index)
@@ -62,7 +62,9 @@ async def _faults(request: web.Request, handler: _Handler) -> web.StreamResponse
         return web.Response(text="<html><body>Log in to continue</body></html>", content_type="text/html")
     if fault.mode == "429":
         headers = {"Retry-After": str(int(fault.delay))} if fault.delay else {}
-        return _errors(429, "Rate limit exceeded.", headers=headers)
+        return refuse(429, "Rate limit exceeded.", headers=headers)
+    if fault.mode in {"401", "403", "404"}:
+        return refuse(int(fault.mode), "You may not, or there is none.")
     if fault.mode in {"500", "503"}:
         return web.Response(
             status=int(fault.mode), text="<html>Internal error</html>", content_type="text/html"
@@ -83,7 +85,7 @@ async def _authenticated(request: web.Request, handler: _Handler) -> web.StreamR
     message = "Client must be authenticated to access this resource."
     headers = {"WWW-Authenticate": 'OAuth realm="demo"', "X-Seraph-LoginReason": "AUTHENTICATED_FAILED"}
     if tracker.flavour == "cloud":
-        return _errors(401, message, headers=headers)
+        return refuse(401, message, headers=headers)
     return web.json_response({"message": message, "status-code": 401}, status=401, headers=headers)
 
 
@@ -99,7 +101,7 @@ async def _server_info(request: web.Request) -> web.Response:
     cloud = request.app[TRACKER].flavour == "cloud"
     return web.json_response(
         {
-            "baseUrl": _base(request),
+            "baseUrl": base_of(request),
             "version": "1001.0.0-SNAPSHOT" if cloud else "9.12.15",
             "versionNumbers": [1001, 0, 0] if cloud else [9, 12, 15],
             "deploymentType": "Cloud" if cloud else "Server",
@@ -117,9 +119,8 @@ async def _myself(request: web.Request) -> web.Response:
         "locale": "en_US",
     }
     if tracker.flavour == "cloud":
-        user |= {"accountId": "demo:panicroom", "accountType": "app", "emailAddress": tracker.email}
-    else:
-        user |= {"name": "panicroom", "key": "JIRAUSER10100"}
+        user |= {"accountType": "app", "emailAddress": tracker.email}
+    user |= author_json("panicroom", cloud=tracker.flavour == "cloud")
     return web.json_response(user)
 
 
@@ -132,84 +133,46 @@ async def _fields(request: web.Request) -> web.Response:
     return web.json_response(rows)
 
 
-async def _search(request: web.Request) -> web.Response:
-    """Classic search with startAt; Cloud has removed it."""
-    tracker = request.app[TRACKER]
-    if tracker.flavour == "cloud":
-        return _errors(
-            410, "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API."
-        )
-    asked = await _asked(request)
-    try:
-        found = search(str(asked.get("jql") or ""), tracker.tickets(), tracker.clock())
-        start, limit = int(asked.get("startAt") or 0), int(asked.get("maxResults") or 50)
-    except JqlError as wrong:
-        return _errors(400, str(wrong))
-    except ValueError:
-        return _errors(400, "startAt and maxResults are numbers.")
-    page = found[start : start + min(limit, tracker.page_limit)]
-    issues = [issue_json(t, _base(request), fields_of(asked.get("fields"), "*navigable"), "2") for t in page]
-    return web.json_response(
-        {
-            "startAt": start,
-            "maxResults": min(limit, tracker.page_limit),
-            "total": len(found),
-            "issues": issues,
-        }
-    )
-
-
-async def _search_jql(request: web.Request) -> web.Response:
-    """Enhanced search: pages by nextPageToken, no startAt and no total; only ids unless fields are asked for."""
-    tracker = request.app[TRACKER]
-    asked = await _asked(request)
-    jql = str(asked.get("jql") or "")
-    try:
-        if parse(jql).where is None:
-            return _errors(
-                400,
-                "Unbounded JQL queries are not allowed here. Please add a search restriction to your query.",
-            )
-        found = search(jql, tracker.tickets(), tracker.clock())
-        start = _from_token(str(asked.get("nextPageToken") or ""), jql)
-        limit = min(int(asked.get("maxResults") or 50), tracker.page_limit)
-    except JqlError as wrong:
-        return _errors(400, str(wrong))
-    except ValueError:
-        return _errors(400, "Invalid nextPageToken or maxResults.")
-    version = request.path.split("/")[3]
-    page = found[start : start + limit]
-    issues = [issue_json(t, _base(request), fields_of(asked.get("fields"), "id"), version) for t in page]
-    answer: dict[str, Any] = {"issues": issues, "isLast": start + limit >= len(found)}
-    if not answer["isLast"]:
-        answer["nextPageToken"] = _token(start + limit, jql)
-    return web.json_response(answer)
-
-
-def _token(start: int, jql: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([start, jql]).encode()).decode()
-
-
-def _from_token(token: str, jql: str) -> int:
-    """Where the page begins; ValueError for a token that is none, or is of another query."""
-    if not token:
-        return 0
-    start, of = json.loads(base64.urlsafe_b64decode(token))
-    if of != jql or not isinstance(start, int):
-        raise ValueError(token)
-    return start
-
-
 async def _issue(request: web.Request) -> web.Response:
-    ticket, refusal = _found(request)
+    ticket, refusal = ticket_of(request)
     if ticket is None:
         return refusal
     fields = fields_of(request.query.getall("fields", None), "*all")
-    return web.json_response(issue_json(ticket, _base(request), fields, request.path.split("/")[3]))
+    return web.json_response(issue_json(ticket, base_of(request), fields, request.path.split("/")[3]))
+
+
+async def _create(request: web.Request) -> web.Response:
+    asked = (await parameters(request)).get("fields")
+    fields = asked if isinstance(asked, dict) else {}
+    project, kind = ((fields.get(name) or {}) for name in ("project", "issuetype"))
+    wrong: dict[str, str] = {}
+    if project.get("key") not in PROJECTS or project["key"] in HIDDEN:
+        wrong["project"] = "valid project is required"
+    if kind.get("name") not in {"Change", "Bug", "Problem"}:
+        wrong["issuetype"] = "The issue type selected is invalid."
+    if not str(fields.get("summary") or "").strip():
+        wrong["summary"] = "You must specify a summary of the issue."
+    if any(" " in str(label) for label in fields.get("labels") or ()):
+        wrong["labels"] = "The label contains spaces which is invalid."
+    if wrong:
+        return refuse(400, errors=wrong)
+    if project["key"] in READ_ONLY:
+        return refuse(403, "You do not have permission to create issues in this project.")
+    told = fields.get("description")
+    text = adf.text_of(told) if request.path.split("/")[3] == "3" else told
+    ticket = request.app[TRACKER].create(
+        project["key"],
+        str(fields["summary"]),
+        str(text or ""),
+        kind["name"],
+        list(fields.get("labels") or ()),
+    )
+    where = f"{base_of(request)}/rest/api/2/issue/{ticket.id}"
+    return web.json_response({"id": ticket.id, "key": ticket.key, "self": where}, status=201)
 
 
 async def _comments(request: web.Request) -> web.Response:
-    ticket, refusal = _found(request)
+    ticket, refusal = ticket_of(request)
     if ticket is None:
         return refusal
     tracker = request.app[TRACKER]
@@ -217,68 +180,91 @@ async def _comments(request: web.Request) -> web.Response:
         start = int(request.query.get("startAt", "0"))
         limit = min(int(request.query.get("maxResults", "50")), tracker.page_limit)
     except ValueError:
-        return _errors(400, "startAt and maxResults are numbers.")
+        return refuse(400, "startAt and maxResults are numbers.")
     rows = sorted(
         ticket.comments, key=lambda c: int(c.id), reverse=request.query.get("orderBy", "").startswith("-")
     )
-    version = request.path.split("/")[3]
-    shown = [comment_json(ticket, c, _base(request), version) for c in rows[start : start + limit]]
+    shown = [_comment_json(request, ticket, c) for c in rows[start : start + limit]]
     return web.json_response({"startAt": start, "maxResults": limit, "total": len(rows), "comments": shown})
 
 
 async def _add_comment(request: web.Request) -> web.Response:
-    ticket, refusal = _found(request, writing="The user does not have permission to comment on this issue.")
+    ticket, refusal = ticket_of(
+        request, writing="The user does not have permission to comment on this issue."
+    )
     if ticket is None:
         return refusal
-    body = (await _asked(request)).get("body")
-    version = request.path.split("/")[3]
-    text = adf.text_of(body) if version == "3" else body if isinstance(body, str) else None
-    if not text:
-        return _errors(
-            400,
-            errors={
-                "comment": "Comment body can not be empty!" if text == "" else "Comment body is not valid!"
-            },
-        )
-    if len(text) > _COMMENT_LIMIT:
-        return _errors(
-            400,
-            errors={
-                "comment": "The entered text is too long. It exceeds the allowed limit of 32,767 characters."
-            },
-        )
+    text = await _comment_text(request)
+    if isinstance(text, web.Response):
+        return text
     comment = request.app[TRACKER].comment(ticket, text)
-    return web.json_response(comment_json(ticket, comment, _base(request), version), status=201)
+    return web.json_response(_comment_json(request, ticket, comment), status=201)
+
+
+async def _edit_comment(request: web.Request) -> web.Response:
+    """Its user may edit its own comments, and nobody else's."""
+    forbidden = "You do not have the permission to edit this comment."
+    ticket, refusal = ticket_of(request, writing=forbidden)
+    if ticket is None:
+        return refusal
+    comment = next((c for c in ticket.comments if c.id == request.match_info["id"]), None)
+    if comment is None:
+        return refuse(404, f"Can not find a comment for the id: {request.match_info['id']}.")
+    if comment.author != "panicroom":
+        return refuse(403 if request.app[TRACKER].flavour == "cloud" else 400, forbidden)
+    text = await _comment_text(request)
+    if isinstance(text, web.Response):
+        return text
+    request.app[TRACKER].edit(ticket, comment, text)
+    return web.json_response(_comment_json(request, ticket, comment))
+
+
+def _comment_json(request: web.Request, ticket: Ticket, comment: Comment) -> dict[str, Any]:
+    cloud = request.app[TRACKER].flavour == "cloud"
+    return comment_json(ticket, comment, base_of(request), request.path.split("/")[3], cloud=cloud)
+
+
+async def _comment_text(request: web.Request) -> str | web.Response:
+    """The text of the body that was sent, or the refusal."""
+    body = (await parameters(request)).get("body")
+    text = adf.text_of(body) if request.path.split("/")[3] == "3" else body if isinstance(body, str) else None
+    if not text:
+        wrong = "Comment body can not be empty!" if text == "" else "Comment body is not valid!"
+        return refuse(400, errors={"comment": wrong})
+    if len(text) > _COMMENT_LIMIT:
+        wrong = "The entered text is too long. It exceeds the allowed limit of 32,767 characters."
+        return refuse(400, errors={"comment": wrong})
+    return text
 
 
 async def _links(request: web.Request) -> web.Response:
-    ticket, refusal = _found(request)
+    ticket, refusal = ticket_of(request)
     if ticket is None:
         return refusal
     wanted = request.query.get("globalId")
     rows = [link for link in ticket.links if wanted is None or link.global_id == wanted]
     if wanted is not None:
         return (
-            web.json_response(link_json(ticket, rows[0], _base(request)))
+            web.json_response(link_json(ticket, rows[0], base_of(request)))
             if rows
-            else _errors(404, "No such link.")
+            else refuse(404, "No such link.")
         )
-    return web.json_response([link_json(ticket, link, _base(request)) for link in rows])
+    return web.json_response([link_json(ticket, link, base_of(request)) for link in rows])
 
 
 async def _add_link(request: web.Request) -> web.Response:
-    ticket, refusal = _found(request, writing="You do not have permission to link issues in this project.")
+    ticket, refusal = ticket_of(request, writing="You do not have permission to link issues in this project.")
     if ticket is None:
         return refusal
-    asked = await _asked(request)
+    asked = await parameters(request)
     target = asked.get("object")
     global_id = asked.get("globalId")
     if not isinstance(target, dict) or not target.get("url") or not target.get("title"):
-        return _errors(400, errors={"object": "'url' and 'title' are required."})
+        return refuse(400, errors={"object": "'url' and 'title' are required."})
     if global_id is not None and (not isinstance(global_id, str) or len(global_id) > 255):
-        return _errors(400, errors={"globalId": "The maximum length is 255 characters."})
+        return refuse(400, errors={"globalId": "The maximum length is 255 characters."})
     link, new = request.app[TRACKER].link(ticket, global_id, str(target["url"]), str(target["title"]))
-    where = f"{_base(request)}/rest/api/2/issue/{ticket.key}/remotelink/{link.id}"
+    where = f"{base_of(request)}/rest/api/2/issue/{ticket.key}/remotelink/{link.id}"
     return web.json_response({"id": link.id, "self": where}, status=201 if new else 200)
 
 
@@ -295,12 +281,12 @@ async def _browse(request: web.Request) -> web.Response:
 
 async def _make_fault(request: web.Request) -> web.Response:
     """{"mode": …, "count"?, "delay"?, "path"?}, see `Fault`; {"mode": "none"} ends all of them."""
-    asked = await _asked(request)
+    asked = await parameters(request)
     tracker = request.app[TRACKER]
     mode = asked.get("mode")
     if mode == "none":
         tracker.faults.clear()
-    elif mode in {"down", "slow", "500", "503", "429", "lost_answer", "html"}:
+    elif mode in _MODES:
         tracker.fail(
             mode,
             count=int(asked.get("count", 1)),
@@ -308,46 +294,5 @@ async def _make_fault(request: web.Request) -> web.Response:
             path=str(asked.get("path", "")),
         )
     else:
-        return _errors(400, "mode is one of none, down, slow, 500, 503, 429, lost_answer, html.")
+        return refuse(400, f"mode is one of none, {', '.join(_MODES)}.")
     return web.json_response({"ok": True})
-
-
-def _found(request: web.Request, writing: str = "") -> tuple[Ticket | None, web.Response]:
-    """The ticket of the path, or the refusal to send; with `writing`, only where its user may write."""
-    ticket = request.app[TRACKER].ticket(request.match_info["key"])
-    if ticket is None:
-        return None, _errors(404, _UNKNOWN)
-    if writing and ticket.project in READ_ONLY:
-        return None, _errors(403, writing)
-    return ticket, web.Response()
-
-
-async def _asked(request: web.Request) -> dict[str, Any]:
-    """The parameters of a GET, or a POST's JSON object."""
-    if request.method == "GET":
-        return {
-            name: request.query.getall(name) if name == "fields" else request.query[name]
-            for name in request.query
-        }
-    try:
-        asked = await request.json()
-    except ValueError:
-        asked = None
-    if not isinstance(asked, dict):
-        raise web.HTTPBadRequest(
-            text=json.dumps({"errorMessages": ["There was an error parsing JSON."], "errors": {}}),
-            content_type="application/json",
-        )
-    return asked
-
-
-def _errors(
-    status: int, *messages: str, errors: dict[str, str] | None = None, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.json_response(
-        {"errorMessages": list(messages), "errors": errors or {}}, status=status, headers=headers
-    )
-
-
-def _base(request: web.Request) -> str:
-    return f"{request.scheme}://{request.host}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Flavour = Literal["cloud", "datacenter"]
-Mode = Literal["down", "slow", "500", "503", "429", "lost_answer", "html"]
+Mode = Literal["down", "slow", "500", "503", "429", "lost_answer", "html", "401", "403", "404"]
 DONE = {"Done", "Closed", "Resolved", "Cancelled"}
 RUNNING = {"In Progress", "Implementing", "Awaiting approval"}
 PROJECTS = {
@@ -31,6 +31,8 @@ class Comment:
     id: str
     body: str
     created: float
+    author: str = "panicroom"
+    updated: float = 0.0  # 0: never edited
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Ticket:
     labels: list[str] = field(default_factory=list)
     comments: list[Comment] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
+    earlier_keys: list[str] = field(default_factory=list)  # before it was moved
 
     @property
     def project(self) -> str:
@@ -76,7 +79,8 @@ class Fault:
     """What the next `count` calls whose path contains `path` get instead of an answer.
 
     down: the connection is cut; slow: `delay` seconds before the answer; 500, 503: the status; 429: the status with
-    `delay` as Retry-After; lost_answer: the call is carried out, then the connection is cut; html: a page, status 200.
+    `delay` as Retry-After; 401, 403, 404: the refusal; html: a page, status 200; lost_answer: the call is carried out,
+    then the connection is cut.
     """
 
     mode: Mode
@@ -109,6 +113,7 @@ class Tracker:
         self.page_limit = page_limit
         self.faults: list[Fault] = []
         self.calls: deque[str] = deque(maxlen=1000)
+        self.queries: deque[dict[str, Any]] = deque(maxlen=100)  # the parameters of the searches
         self._data = data
         self._tickets = {ticket.key: ticket for ticket in tickets}
         if data is not None and data.exists():
@@ -121,17 +126,48 @@ class Tracker:
     def ticket(self, key: str) -> Ticket | None:
         """The ticket of that key or id; None when there is none or its user may not see it."""
         for ticket in self.tickets():
-            if key.upper() == ticket.key or key == ticket.id:
+            if key == ticket.id or key.upper() in (ticket.key, *ticket.earlier_keys):
                 return ticket
         return None
 
-    def comment(self, ticket: Ticket, body: str) -> Comment:
+    def move(self, key: str, to: str) -> Ticket:
+        """Give the ticket another key, as a move into another project does. The earlier one leads to it still."""
+        ticket = self._tickets.pop(key)
+        ticket.earlier_keys.append(key)
+        ticket.key = to
+        self._tickets[to] = ticket
+        self._touched(ticket)
+        return ticket
+
+    def change(self, ticket: Ticket, **facts: Any) -> None:
+        """Set fields of the ticket, as a person at the tracker does."""
+        for name, value in facts.items():
+            setattr(ticket, name, value)
+        self._touched(ticket)
+
+    def create(self, project: str, summary: str, description: str, kind: str, labels: list[str]) -> Ticket:
+        """A new ticket of the project, which the caller has checked to be there."""
+        numbers = [int(t.key.rpartition("-")[2]) for t in self._tickets.values() if t.project == project]
+        key = f"{project}-{max(numbers, default=0) + 1}"
+        now = self.clock()
+        ident = str(15001 + len(self._tickets))
+        ticket = Ticket(key, ident, summary, description, "Open", kind, None, now, now, labels=labels)
+        self._tickets[key] = ticket
+        self._touched(ticket)
+        return ticket
+
+    def comment(self, ticket: Ticket, body: str, author: str = "panicroom") -> Comment:
         """Add a comment; the caller has checked that it may."""
         count = sum(len(t.comments) for t in self._tickets.values())
-        comment = Comment(str(20001 + count), body, self.clock())
+        comment = Comment(str(20001 + count), body, self.clock(), author)
         ticket.comments.append(comment)
         self._touched(ticket)
         return comment
+
+    def edit(self, ticket: Ticket, comment: Comment, body: str) -> None:
+        """Put another text in the place of the comment's; the caller has checked that it may."""
+        comment.body, comment.updated = body, self.clock()
+        self._touched(ticket)
 
     def link(self, ticket: Ticket, global_id: str | None, url: str, title: str) -> tuple[Link, bool]:
         """Add a remote link, or change the one of the same global id; (link, whether it is new)."""

@@ -114,6 +114,24 @@ class FileCabinet:
         document["groups" if private else "channels"].append(channel)
         self._journal.put("file", file_id, document)
 
+    async def delete(self, file_id: str) -> list[tuple[str, str]]:
+        """The bytes are removed and the file object becomes a tombstone; (channel, ts) of each message it was in."""
+        document = self._files[file_id]
+        shares = [
+            (channel, share["ts"])
+            for kind in document["shares"].values()
+            for channel, entries in kind.items()
+            for share in entries
+        ]
+        tombstone: Json = {"id": file_id, "mode": "tombstone", "user": document["user"]}
+        self._files[file_id] = tombstone
+        self._journal.put("file", file_id, tombstone)
+        if self._directory is None:
+            self._memory.pop(file_id, None)
+        else:
+            await asyncio.to_thread((self._directory / file_id).unlink, missing_ok=True)
+        return shares
+
     async def content(self, file_id: str) -> bytes:
         """The bytes of a file that `find` knows."""
         if self._directory is None:

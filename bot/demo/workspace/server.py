@@ -97,7 +97,7 @@ class _Files:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token != workspace.app.bot_token and request.query.get("user") not in workspace.directory.users:
             raise web.HTTPForbidden(text="log in: send the bot token, or ?user=")
-        if document is None:
+        if document is None or document.get("mode") == "tombstone":
             raise web.HTTPNotFound(text="no such file")
         name = re.sub(r"[^\w .()+-]", "_", document["name"], flags=re.ASCII)
         attached = "/download/" in request.path or not document["mimetype"].startswith("text/plain")

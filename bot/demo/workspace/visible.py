@@ -22,7 +22,9 @@ def visible_text(thing: Json) -> str:
         pieces.append(thing["text"])
     for field in ("title", "blocks", "attachments", "submit", "close"):
         pieces += _texts(thing.get(field))
-    pieces += [entry.get("title") or entry["name"] for entry in thing.get("files", ())]
+    pieces += [
+        entry.get("title") or entry.get("name", "This file was deleted.") for entry in thing.get("files", ())
+    ]
     return "\n".join(piece for piece in pieces if piece)
 
 

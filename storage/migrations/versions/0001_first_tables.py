@@ -32,6 +32,26 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_audit_entry_at'), ['at'], unique=False)
         batch_op.create_index(batch_op.f('ix_audit_entry_verb'), ['verb'], unique=False)
 
+    op.create_table('change_record',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('source', sa.String(length=300), nullable=False),
+    sa.Column('key', sa.String(length=200), nullable=False),
+    sa.Column('kind', sa.String(length=40), nullable=False),
+    sa.Column('status', sa.String(length=100), nullable=False),
+    sa.Column('started', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('ended', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('first_told', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('last_told', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('url', sa.String(length=2000), nullable=False),
+    sa.Column('scope', sa.JSON(), nullable=False),
+    sa.Column('summary', sa.Text(), nullable=False),
+    sa.Column('text', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('source', 'key', name='uq_change_record_source_key')
+    )
+    with op.batch_alter_table('change_record', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_change_record_started'), ['started'], unique=False)
+
     op.create_table('host',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('name', sa.String(length=255), nullable=False),
@@ -81,6 +101,22 @@ def upgrade() -> None:
     with op.batch_alter_table('incident', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_incident_opened_at'), ['opened_at'], unique=False)
         batch_op.create_index('ix_incident_signature_state', ['signature_key', 'state'], unique=False)
+
+    op.create_table('problem_ticket',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('signature_key', sa.String(length=300), nullable=False),
+    sa.Column('wanted_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('key', sa.String(length=60), nullable=True),
+    sa.Column('told_panic_id', sa.Integer(), nullable=False),
+    sa.Column('told_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('attempts', sa.Integer(), nullable=False),
+    sa.Column('next_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('signature_key')
+    )
+    with op.batch_alter_table('problem_ticket', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_problem_ticket_next_at'), ['next_at'], unique=False)
 
     op.create_table('signature',
     sa.Column('key', sa.String(length=300), nullable=False),
@@ -152,6 +188,38 @@ def upgrade() -> None:
     with op.batch_alter_table('slack_request', schema=None) as batch_op:
         batch_op.create_index('ix_slack_request_state_id', ['state', 'id'], unique=False)
 
+    op.create_table('sweep_run',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('slot', sa.Integer(), nullable=True),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('scheduled', sa.Boolean(), nullable=False),
+    sa.Column('asked_by', sa.String(), nullable=False),
+    sa.Column('words', sa.Text(), nullable=False),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('since_report', sa.Integer(), nullable=False),
+    sa.Column('result', sa.JSON(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('slot')
+    )
+    with op.batch_alter_table('sweep_run', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_sweep_run_asked_at'), ['asked_at'], unique=False)
+
+    op.create_table('change_touch',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('change_id', sa.Integer(), nullable=False),
+    sa.Column('what', sa.String(length=20), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('started', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('ended', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['change_id'], ['change_record.id'], ),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('change_touch', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_change_touch_change_id'), ['change_id'], unique=False)
+        batch_op.create_index('ix_change_touch_what_name_started', ['what', 'name', 'started', 'ended', 'change_id'], unique=False)
+
     op.create_table('panic',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('host', sa.String(length=255), nullable=False),
@@ -203,6 +271,37 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_panic_ring'), ['ring'], unique=False)
         batch_op.create_index('ix_panic_signature_occurred', ['signature_key', 'occurred_at'], unique=False)
 
+    op.create_table('sweep_place',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('kind', sa.String(length=20), nullable=False),
+    sa.Column('name', sa.String(length=1000), nullable=False),
+    sa.Column('run_id', sa.Integer(), nullable=False),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('due_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('looked_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('findings', sa.JSON(), nullable=False),
+    sa.ForeignKeyConstraint(['run_id'], ['sweep_run.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('kind', 'name', name='uq_sweep_place_kind_name')
+    )
+    with op.batch_alter_table('sweep_place', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_sweep_place_run_id'), ['run_id'], unique=False)
+
+    op.create_table('change_finding',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('incident_id', sa.Integer(), nullable=False),
+    sa.Column('panic_id', sa.Integer(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('considered', sa.Integer(), nullable=False),
+    sa.Column('likely', sa.JSON(), nullable=False),
+    sa.Column('workload', sa.Text(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['incident_id'], ['incident.id'], ),
+    sa.ForeignKeyConstraint(['panic_id'], ['panic.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('incident_id')
+    )
     op.create_table('change_link',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('panic_id', sa.Integer(), nullable=False),
@@ -219,6 +318,12 @@ def upgrade() -> None:
     sa.Column('ended', sa.DateTime(timezone=True), nullable=True),
     sa.Column('url', sa.String(), nullable=False),
     sa.Column('told_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('told_mark', sa.String(length=60), nullable=False),
+    sa.Column('told_resolved', sa.Boolean(), nullable=False),
+    sa.Column('told_artefact', sa.Integer(), nullable=False),
+    sa.Column('look_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('problem', sa.Boolean(), nullable=False),
+    sa.Column('gone', sa.Text(), nullable=True),
     sa.Column('attempts', sa.Integer(), nullable=False),
     sa.Column('next_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('error', sa.Text(), nullable=True),
@@ -228,6 +333,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('change_link', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_change_link_key'), ['key'], unique=False)
+        batch_op.create_index(batch_op.f('ix_change_link_look_at'), ['look_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_change_link_panic_id'), ['panic_id'], unique=False)
 
     op.create_table('correction',
@@ -247,6 +353,67 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('correction', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_correction_incident_id'), ['incident_id'], unique=False)
+
+    op.create_table('dump_copy',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('panic_id', sa.Integer(), nullable=False),
+    sa.Column('slot', sa.Integer(), nullable=True),
+    sa.Column('workflow_id', sa.String(length=100), nullable=False),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('paused', sa.Boolean(), nullable=False),
+    sa.Column('paused_by', sa.String(), nullable=True),
+    sa.Column('asked_by', sa.String(), nullable=False),
+    sa.Column('also_asked', sa.JSON(), nullable=False),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('verified_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('source_path', sa.String(), nullable=True),
+    sa.Column('source_stamp', sa.String(), nullable=True),
+    sa.Column('size', sa.BigInteger(), nullable=True),
+    sa.Column('part_size', sa.BigInteger(), nullable=True),
+    sa.Column('bytes_done', sa.BigInteger(), nullable=False),
+    sa.Column('rate', sa.Float(), nullable=True),
+    sa.Column('place', sa.String(), nullable=True),
+    sa.Column('sha256', sa.String(length=64), nullable=True),
+    sa.Column('dump_state', sa.String(length=20), nullable=True),
+    sa.Column('attempts', sa.Integer(), nullable=False),
+    sa.Column('resent', sa.Integer(), nullable=False),
+    sa.Column('next_try_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('give_up_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('cancelled_by', sa.String(), nullable=True),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['panic_id'], ['panic.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('slot'),
+    sa.UniqueConstraint('workflow_id')
+    )
+    with op.batch_alter_table('dump_copy', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_dump_copy_panic_id'), ['panic_id'], unique=False)
+
+    op.create_table('live_sighting',
+    sa.Column('panic_id', sa.Integer(), nullable=False),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('provisional', sa.Boolean(), nullable=False),
+    sa.Column('read_here', sa.Boolean(), nullable=False),
+    sa.Column('fatal', sa.Boolean(), nullable=False),
+    sa.Column('kdump', sa.String(length=10), nullable=True),
+    sa.Column('seen_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('uptime', sa.Float(), nullable=True),
+    sa.Column('lived_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('lived_uptime', sa.Float(), nullable=True),
+    sa.Column('lost', sa.Integer(), nullable=False),
+    sa.Column('dropped', sa.Integer(), nullable=False),
+    sa.Column('awaited_until', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['panic_id'], ['panic.id'], ),
+    sa.PrimaryKeyConstraint('panic_id')
+    )
+    with op.batch_alter_table('live_sighting', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_live_sighting_host'), ['host'], unique=False)
+        batch_op.create_index(batch_op.f('ix_live_sighting_state'), ['state'], unique=False)
 
     op.create_table('report',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -326,6 +493,19 @@ def upgrade() -> None:
     with op.batch_alter_table('artefact', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_artefact_panic_id'), ['panic_id'], unique=False)
 
+    op.create_table('dump_part',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('copy_id', sa.Integer(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('size', sa.BigInteger(), nullable=False),
+    sa.Column('sha256', sa.String(length=64), nullable=False),
+    sa.ForeignKeyConstraint(['copy_id'], ['dump_copy.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('copy_id', 'number', name='uq_dump_part_copy_number')
+    )
+    with op.batch_alter_table('dump_part', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_dump_part_copy_id'), ['copy_id'], unique=False)
+
     op.create_table('step_result',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('run_id', sa.Integer(), nullable=False),
@@ -344,5 +524,26 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('step_result', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_step_result_run_id'), ['run_id'], unique=False)
+
+    op.create_table('upload',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('message_id', sa.Integer(), nullable=False),
+    sa.Column('panic_id', sa.Integer(), nullable=False),
+    sa.Column('run_id', sa.Integer(), nullable=True),
+    sa.Column('file_id', sa.String(length=40), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('uploaded_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('removed_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('next_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('attempts', sa.Integer(), nullable=False),
+    sa.Column('error', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['message_id'], ['slack_message.id'], ),
+    sa.ForeignKeyConstraint(['panic_id'], ['panic.id'], ),
+    sa.ForeignKeyConstraint(['run_id'], ['runbook_run.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('message_id')
+    )
+    with op.batch_alter_table('upload', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_upload_panic_id'), ['panic_id'], unique=False)
 
     # ### end Alembic commands ###

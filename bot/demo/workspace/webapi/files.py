@@ -63,6 +63,26 @@ async def file_info(workspace: Workspace, arguments: Arguments) -> Json:
     return {"file": document, "comments": [], "response_metadata": {"next_cursor": ""}}
 
 
+async def delete_file(workspace: Workspace, arguments: Arguments) -> Json:
+    """files.delete: the bytes are gone, and every message that showed the file shows a tombstone in its place."""
+    file_id = arguments.required("file")
+    document = workspace.files.find(file_id)
+    if document is None:
+        raise ApiError("file_not_found")
+    if document.get("mode") == "tombstone":
+        raise ApiError("file_deleted")
+    if document["user"] != workspace.app.bot_user_id:
+        raise ApiError("cant_delete_file")
+    shares = await workspace.files.delete(file_id)
+    tombstone = workspace.files.find(file_id)
+    for channel, ts in shares:
+        message = workspace.messages.find(channel, ts)
+        if message is not None:
+            message["files"] = [tombstone if f["id"] == file_id else f for f in message.get("files", ())]
+            workspace.messages.change(channel, message)
+    return {}
+
+
 def _channels(workspace: Workspace, arguments: Arguments) -> list[Channel]:
     names = [arguments.text("channel_id"), *arguments.text("channels").split(",")]
     channels = []
@@ -82,4 +102,5 @@ METHODS = {
     "files.getUploadURLExternal": get_upload_url,
     "files.completeUploadExternal": complete_upload,
     "files.info": file_info,
+    "files.delete": delete_file,
 }

@@ -25,6 +25,9 @@ export function size(bytes) {
 
 /** A card for a Slack file object. */
 export function fileCard(file) {
+  if (file.mode === "tombstone") {
+    return h("div", { class: "file file-deleted", dataset: { fileId: file.id ?? "" } }, "This file was deleted.");
+  }
   const mimetype = file.mimetype ?? "";
   const name = file.name ?? file.title ?? "file";
   const [, kind, picture] = KINDS.find(([pattern]) => pattern.test(mimetype)) ?? [

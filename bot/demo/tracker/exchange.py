@@ -1,0 +1,54 @@
+"""What every path of the stand-in needs: its state, what was asked, and how a refusal looks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from bot.demo.tracker.tickets import READ_ONLY, Ticket, Tracker
+
+TRACKER: web.AppKey[Tracker] = web.AppKey("tracker", Tracker)
+_UNKNOWN = "Issue does not exist or you do not have permission to see it."
+
+
+def ticket_of(request: web.Request, writing: str = "") -> tuple[Ticket | None, web.Response]:
+    """The ticket of the path, or the refusal to send; with `writing`, only where its user may write."""
+    ticket = request.app[TRACKER].ticket(request.match_info["key"])
+    if ticket is None:
+        return None, refuse(404, _UNKNOWN)
+    if writing and ticket.project in READ_ONLY:
+        return None, refuse(403, writing)
+    return ticket, web.Response()
+
+
+async def parameters(request: web.Request) -> dict[str, Any]:
+    """The parameters of a GET, or a POST's JSON object."""
+    if request.method == "GET":
+        return {
+            name: request.query.getall(name) if name == "fields" else request.query[name]
+            for name in request.query
+        }
+    try:
+        asked = await request.json()
+    except ValueError:
+        asked = None
+    if not isinstance(asked, dict):
+        raise web.HTTPBadRequest(
+            text=json.dumps({"errorMessages": ["There was an error parsing JSON."], "errors": {}}),
+            content_type="application/json",
+        )
+    return asked
+
+
+def refuse(
+    status: int, *messages: str, errors: dict[str, str] | None = None, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.json_response(
+        {"errorMessages": list(messages), "errors": errors or {}}, status=status, headers=headers
+    )
+
+
+def base_of(request: web.Request) -> str:
+    return f"{request.scheme}://{request.host}"

@@ -1,0 +1,249 @@
+"""A problem ticket for a signature that keeps coming back: made once, linked to all its panics, told of later ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlmodel import Session, col, func, select
+
+from commands.changes import links
+from commands.changes.config import ProblemConfig
+from commands.changes.telling import line
+from commands.context import Context
+from commands.incident import thread
+from integrations.changes import Change, ChangeError, ChangeTracker
+from storage import ChangeLink, Panic, ProblemTicket, SlackMessage, incident_ref, panic_ref
+
+log = structlog.get_logger(__name__)
+_LINKED = 200  # panics of a signature, the newest
+_TOLD = 20  # named in a text
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What the ticket is to be told of: its panics that it does not know yet, the newest first."""
+
+    row: ProblemTicket
+    panics: tuple[tuple[Panic, str | None], ...]  # with the address of its thread, once posted
+    count: int
+
+
+class Problems:
+    """One for the desk. What is to be done stands in the `ProblemTicket` rows."""
+
+    def __init__(
+        self, ctx: Context, config: ProblemConfig, look: timedelta, pause: Callable[[int], timedelta]
+    ) -> None:
+        self.ctx = ctx
+        self.config = config
+        self.look = look  # how long to wait for the first look at a ticket that was made
+        self.pause = pause
+
+    async def on_panic(self, panic_id: int) -> None:
+        """The panic's signature may have come back often enough, or has a ticket that is to be told."""
+
+        def write(session: Session) -> None:
+            panic = session.get(Panic, panic_id)
+            if panic is not None and panic.incident_id is not None and not panic.deliberate:
+                self._want(session, panic)
+
+        await self.ctx.db.write(write)
+
+    def _want(self, session: Session, panic: Panic) -> None:
+        now, key = self.ctx.clock(), panic.signature_key
+        row = session.exec(select(ProblemTicket).where(ProblemTicket.signature_key == key)).first()
+        if row is None:
+            if panic.kind == "unknown" or self._count(session, key, now) < self.config.after:
+                return
+            row = ProblemTicket(signature_key=key, wanted_at=now, next_at=now)
+        elif row.key is not None:
+            self._link(session, row.key, [panic], now)
+            if row.next_at is None:
+                row.next_at = max(now, (row.told_at or now) + self.config.tell_every)
+        session.add(row)
+
+    def _count(self, session: Session, key: str, now: datetime) -> int:
+        return session.exec(
+            select(func.count())
+            .select_from(Panic)
+            .where(
+                Panic.signature_key == key,
+                Panic.occurred_at >= now - self.config.window,
+                col(Panic.deliberate).is_(False),
+            )
+        ).one()
+
+    async def due(self, limit: int) -> list[tuple[int, datetime]]:
+        """(row id, when), the longest overdue first."""
+
+        def read(session: Session) -> list[tuple[int, datetime]]:
+            rows = session.exec(
+                select(ProblemTicket.id, ProblemTicket.next_at)
+                .where(col(ProblemTicket.next_at).is_not(None))
+                .order_by(col(ProblemTicket.next_at))
+                .limit(limit)
+            ).all()
+            return [(i, at) for i, at in rows if i is not None and at is not None]
+
+        return await self.ctx.db.read(read)
+
+    async def work(self, tracker: ChangeTracker, row_id: int) -> None:
+        """Makes the ticket, or tells it of what came since. A failure is kept with the row."""
+        told = await self.ctx.db.read(lambda s: self._telling(s, row_id))
+        if told is None:
+            await self._done(row_id, None, ())
+            return
+        row = told.row
+        try:
+            if row.key is None:
+                made = await tracker.create(
+                    self.config.project,
+                    kind=self.config.type,
+                    summary=line(self.config.summary.format(title=told.panics[0][0].title), 240),
+                    body=description(told),
+                    labels=self.config.labels,
+                    mark=label(row),
+                )
+                await self._done(row_id, made, told.panics)
+            else:
+                newest = told.panics[0][0]
+                await tracker.comment(
+                    row.key, marker=f"(panicroom {label(row)} {panic_ref(newest.id)})", body=again(told)
+                )
+                await self._done(row_id, None, told.panics)
+        except ChangeError as error:
+            await self._failed(row_id, error)
+
+    def _telling(self, session: Session, row_id: int) -> Telling | None:
+        row = session.get(ProblemTicket, row_id)
+        if row is None:
+            return None
+        wanted = (
+            Panic.signature_key == row.signature_key,
+            col(Panic.id) > row.told_panic_id,
+            col(Panic.incident_id).is_not(None),
+            col(Panic.deliberate).is_(False),
+        )
+        panics = session.exec(
+            select(Panic).where(*wanted).order_by(col(Panic.id).desc()).limit(_LINKED)
+        ).all()
+        if not panics:
+            return None
+        count = session.exec(select(func.count()).select_from(Panic).where(*wanted)).one()
+        keys = {thread.parent_key(p.incident_id or 0) for p in panics}
+        posted = session.exec(
+            select(SlackMessage.key, SlackMessage.permalink).where(col(SlackMessage.key).in_(keys))
+        ).all()
+        addresses = dict(posted)
+        return Telling(
+            row, tuple((p, addresses.get(thread.parent_key(p.incident_id or 0))) for p in panics), count
+        )
+
+    async def _done(
+        self, row_id: int, made: Change | None, panics: tuple[tuple[Panic, str | None], ...]
+    ) -> None:
+        def write(session: Session) -> None:
+            now = self.ctx.clock()
+            row = session.get(ProblemTicket, row_id)
+            if row is None:
+                return
+            row.next_at, row.error, row.attempts = None, None, 0
+            if panics:
+                row.told_panic_id, row.told_at = panics[0][0].id or 0, now
+            if made is not None:
+                row.key = made.key
+                self._link(session, made.key, [panic for panic, _address in panics], now, made)
+            session.add(row)
+
+        await self.ctx.db.write(write)
+        self.ctx.wake()
+
+    async def _failed(self, row_id: int, error: ChangeError) -> None:
+        log.warning("changes.problem_failed", row=row_id, error=str(error), permanent=error.permanent)
+
+        def write(session: Session) -> None:
+            row = session.get(ProblemTicket, row_id)
+            if row is None:
+                return
+            asked = timedelta(seconds=getattr(error, "retry_after", None) or 0.0)
+            pause = max(self.pause(row.attempts), asked)
+            # What a person has to put right (a project, a type) is tried again once a day.
+            pause = max(pause, timedelta(days=1)) if error.permanent else pause
+            row.attempts, row.error, row.next_at = (
+                row.attempts + 1,
+                str(error)[:1000],
+                self.ctx.clock() + pause,
+            )
+            session.add(row)
+
+        await self.ctx.db.write(write)
+
+    def _link(
+        self, session: Session, key: str, panics: list[Panic], now: datetime, made: Change | None = None
+    ) -> None:
+        """The ticket beside each of the panics; one card an incident, on its newest panic."""
+        shown: set[int] = set()
+        known = session.exec(select(ChangeLink).where(ChangeLink.key == key).limit(1)).first()
+        for panic in panics:
+            incident = thread.incident_of(session, panic.id or 0)
+            if incident is None or incident.id is None:
+                continue
+            held = links.find_in_incident(session, incident, key)
+            there = held if held is not None and held.panic_id == panic.id else None
+            if there is not None:
+                continue  # also one that a person took away
+            link = ChangeLink(
+                panic_id=panic.id or 0, key=key, state="linked", linked_by="panicroom", linked_at=now,
+                problem=True, look_at=now + self.look,
+            )  # fmt: skip
+            if made is not None:
+                links.take_facts(link, made)
+            elif known is not None:
+                link.summary, link.status, link.url = known.summary, known.status, known.url
+                link.assignee, link.started = known.assignee, known.started
+            session.add(link)
+            session.flush()
+            if held is None and incident.id not in shown:
+                shown.add(incident.id)
+                words = f"problem ticket {key} of this signature"
+                thread.note(session, incident.id, "problem", words, panic_id=panic.id, at=now)
+                links.show(session, link, now)
+
+
+def label(row: ProblemTicket) -> str:
+    """The ticket's own label, looked for before it is made: the signature and when the ticket was wanted."""
+    told = f"{row.signature_key}\n{row.wanted_at.timestamp():.6f}"
+    return f"panicroom-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def description(told: Telling) -> str:
+    """Plain text."""
+    newest = told.panics[0][0]
+    return "\n".join(
+        [
+            f"This kernel panic keeps coming back: {line(newest.title, 200)}",
+            f"Signature: {line(newest.signature_key, 300)}",
+            f"{told.count} panics so far:",
+            *_lines(told),
+        ]
+    )
+
+
+def again(told: Telling) -> str:
+    many = "It has come back." if told.count == 1 else f"It has come back {told.count} times."
+    return "\n".join([many, *_lines(told)])
+
+
+def _lines(told: Telling) -> list[str]:
+    rows = []
+    for panic, address in told.panics[:_TOLD]:
+        where = f" {address}" if address else ""
+        rows.append(
+            f"{panic_ref(panic.id)} ({incident_ref(panic.incident_id)}) on {line(panic.host, 80)}, "
+            f"{panic.occurred_at:%Y-%m-%d %H:%M} UTC, kernel {line(panic.kernel or 'unknown', 80)}{where}"
+        )
+    return rows + ([f"and {told.count - _TOLD} more"] if told.count > _TOLD else [])
