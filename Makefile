@@ -8,13 +8,14 @@ DEMO_DATA ?= .demo
 # More than the two cores: much of the suite waits for servers, browsers and hosts.
 WORKERS ?= 6
 
-.PHONY: help install demo demo-reset test bench lint format clean
+.PHONY: help install demo demo-reset test test-vm bench lint format clean
 
 help:
 	@echo "make install     .venv with everything, .venv/bin/panicroom in it"
 	@echo "make demo        the whole bot on replayed hosts; prints one address (PORT=8420)"
 	@echo "make demo-reset  forget the demo's data"
-	@echo "make test        all tests"
+	@echo "make test        all tests, but for those in a virtual machine"
+	@echo "make test-vm     real kernels crash, dump and are reported, under QEMU (root; minutes; VM_ACCEL=kvm)"
 	@echo "make bench       the figures"
 	@echo "make lint        ruff, strict types, import contract"
 
@@ -38,6 +39,10 @@ demo-reset: $(STAMP)
 # Python keeps what it compiles, even where the environment says otherwise: each worker would compile every test anew.
 test: $(STAMP)
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests
+
+# One after the other: two guests on two cores cost each other more than twice the time.
+test-vm: $(STAMP)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m vm tests/vm
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
