@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session
 
 from bot.http import Problem, read_bounded
@@ -108,7 +108,7 @@ class ChangesRoute:
     async def _keep(self, changes: Sequence[FeedChange]) -> Counter[str]:
         now = self.clock()
         try:
-            counts = await self.db.write(lambda s: take_all(s, changes, now))
+            counts = await self._write(changes, now)
         except SQLAlchemyError as error:
             log.error("changes.not_stored", error=f"{type(error).__name__}: {error}"[:500])
             message = "the bot's database cannot store it now; nothing was kept. Send it again."
@@ -117,6 +117,13 @@ class ChangesRoute:
         if counts[records.NEW] or counts[records.UPDATED]:
             self.on_fed()
         return counts
+
+    async def _write(self, changes: Sequence[FeedChange], now: datetime) -> Counter[str]:
+        """Two requests that tell of one new change at once (PostgreSQL): the second finds what the first has made."""
+        try:
+            return await self.db.write(lambda s: take_all(s, changes, now))
+        except IntegrityError:
+            return await self.db.write(lambda s: take_all(s, changes, now))
 
 
 @dataclass

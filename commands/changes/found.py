@@ -17,7 +17,7 @@ from commands.incident.rendering import Rendered, renderer
 from integrations.changes import Change
 from integrations.slack import blocks as b
 from integrations.slack.text import date, escape, shorten
-from storage import ChangeFinding, ChangeLink, Panic, panic_ref
+from storage import ChangeFinding, ChangeLink, Incident, Panic, panic_ref
 
 RENDERER = "likely_changes"
 
@@ -33,6 +33,7 @@ def keep_finding(
 ) -> None:
     """Puts what was found in the place of what was found before, and says it in the thread, once an incident."""
     assert panic.incident_id is not None
+    _alone(session, panic.incident_id)
     finding = finding_of(session, panic.incident_id)
     if finding is None:
         finding = ChangeFinding(incident_id=panic.incident_id, panic_id=panic.id or 0)
@@ -49,6 +50,7 @@ def keep_workload(session: Session, panic: Panic, words: str, now: datetime) -> 
     """What became of the look at the workload, beside the changes."""
     if panic.incident_id is None:
         return
+    _alone(session, panic.incident_id)
     finding = finding_of(session, panic.incident_id)
     if finding is None:
         finding = ChangeFinding(incident_id=panic.incident_id, panic_id=panic.id or 0, at=now)
@@ -56,6 +58,11 @@ def keep_workload(session: Session, panic: Panic, words: str, now: datetime) -> 
         finding.workload = words
         session.add(finding)
         show(session, panic.incident_id, now)
+
+
+def _alone(session: Session, incident_id: int) -> None:
+    """Two searches of one incident that end together write one after the other (PostgreSQL; SQLite has one writer)."""
+    session.exec(select(Incident.id).where(Incident.id == incident_id).with_for_update()).first()
 
 
 def show(session: Session, incident_id: int, now: datetime) -> None:
