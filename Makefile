@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8420
 DEMO_DATA ?= .demo
 # More than the two cores: much of the suite waits for servers, browsers and hosts.
-WORKERS ?= 6
+WORKERS ?= 4
 
 .PHONY: help install demo demo-reset test test-vm bench lint format clean
 

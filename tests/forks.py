@@ -1,4 +1,4 @@
-"""`panicroom …` as a process of its own, without loading Python and every library anew each time.
+"""`panicroom …`, or a script of the tests, as a process of its own, without loading every library anew each time.
 
 A server of one process loads the command line's libraries once and forks a process for each command: the
 child has its own directory, environment, standard streams and signals, as a fresh one has, and ends as a fresh one
@@ -8,12 +8,14 @@ does. Only what is loaded already differs, so what is said about loading is test
 from __future__ import annotations
 
 import array
+import asyncio
 import atexit
 import contextlib
 import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -27,15 +29,25 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-LOADED = ("bot.cli", "bot.app", "bot.doctor", "bot.memory", "bot.importing", "bot.parse", "bot.sending")
+LOADED = (
+    "bot.cli", "bot.app", "bot.doctor", "bot.memory", "bot.importing", "bot.parse", "bot.sending", "bot.demo.hosts",
+    "bot.demo.workspace", "jira", "jsonschema", "sqlite3",
+)  # fmt: skip
 _LONGEST = 1024 * 1024
 
 
 class Forked:
     """One command under way; spoken to as `subprocess.Popen` is."""
 
-    def __init__(self, arguments: tuple[str, ...], cwd: Path, env: Mapping[str, str], stderr: int) -> None:
-        self.args = ("panicroom", *arguments)
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        cwd: Path,
+        env: Mapping[str, str],
+        stderr: int,
+        program: Path | None = None,
+    ) -> None:
+        self.args = (str(program or "panicroom"), *arguments)
         stdin, self._stdin = os.pipe()
         out, stdout = os.pipe()
         self.stdout = open(out, "rb", buffering=0)  # noqa: SIM115 - read until the process has ended
@@ -46,7 +58,9 @@ class Forked:
         else:
             stderr = os.dup(stderr)
         self._status, status = os.pipe()
-        asked = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env)}).encode()
+        asked = json.dumps(
+            {"arguments": arguments, "cwd": str(cwd), "env": dict(env), "program": str(program or "")}
+        ).encode()
         server = _server()
         socket.send_fds(server, [struct.pack("!I", len(asked))], [stdin, stdout, stderr, status])
         server.sendall(asked)
@@ -78,6 +92,11 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Its streams, where `communicate` did not."""
+        os.close(self._stdin)
+        self.stdout.close()
 
     def line(self) -> str:
         """The next line of its standard output; "" when it has ended."""
@@ -122,6 +141,34 @@ def panicroom(
     out, err = process.communicate(text.encode() if text else None)
     assert process.returncode is not None
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+class Script:
+    """A Python file as a process of its own, for those who wait for it in an event loop."""
+
+    def __init__(self, process: Forked) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    async def line(self) -> str:
+        """The next line of its standard output; "" when it has ended."""
+        return await asyncio.wait_for(asyncio.to_thread(self._process.line), 60)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def wait(self) -> None:
+        await asyncio.to_thread(self._process.wait, 60)
+        self._process.close()
+
+
+def run_file(program: Path, *arguments: str) -> Script:
+    """Its standard input stays open until it was waited for; what it says in error goes to pytest's."""
+    return Script(Forked(arguments, ROOT, os.environ, sys.__stderr__.fileno(), program))
 
 
 @cache
@@ -190,6 +237,7 @@ def _request(door: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 
 
 def _become(asked: dict[str, Any], fds: list[int]) -> None:
+    """Makes this process what was asked for: streams, directory, environment, arguments."""
     for number, used in enumerate(fds[:3]):
         os.dup2(used, number)
     for used in fds:
@@ -197,11 +245,14 @@ def _become(asked: dict[str, Any], fds: list[int]) -> None:
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.argv = ["panicroom", *asked["arguments"]]
+    sys.argv = [asked["program"] or "panicroom", *asked["arguments"]]
 
 
 if __name__ == "__main__":
     _serve(int(sys.argv[1]))
-    from bot.cli import main
+    if sys.argv[0] != "panicroom":
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    else:
+        from bot.cli import main
 
-    main()
+        main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,13 +13,11 @@ from typing import Any
 
 import aiohttp
 
+from tests.support_ports import free_port
+
+__all__ = ["REPORT_SECRET", "bot_process", "free_port", "python_process"]
+
 REPORT_SECRET = "bench-secret-" + "0" * 32
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,18 @@ import pytest
 from sqlmodel import select
 
 from storage import SlackMessage, TimelineEntry
+from tests.forks import Script, run_file
 
-ROOT = Path(__file__).parents[2]
 ISSUE = "/issue/OPS-1182"
 
 
-async def process(bench: Any) -> asyncio.subprocess.Process:
+def process(bench: Any) -> Script:
     tracker = bench.jira.tracker
     arguments = [
         bench.ctx.db.url, bench.workspace.api_url, bench.workspace.bot_token,
         bench.jira.url, tracker.email, tracker.token,
     ]  # fmt: skip
-    script = str(Path(__file__).with_name("desk_process.py"))
-    return await asyncio.create_subprocess_exec(
-        sys.executable, script, *arguments, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
-    )
+    return run_file(Path(__file__).with_name("desk_process.py"), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -45,14 +41,14 @@ async def test_killed_at_a_call(
     await bench.panic()
     await bench.type("link P-1 OPS-1182")
     bench.jira.hold(when, method, path)
-    first = await process(bench)
+    first = process(bench)
     async with asyncio.timeout(60):
         await bench.jira.holding.wait()
     first.kill()
     await first.wait()
     assert bench.link("OPS-1182").told_at is None
     bench.jira.let_go()
-    second = await process(bench)
+    second = process(bench)
     try:
         await waiting(lambda: bench.link("OPS-1182").told_at, seconds=60)
     finally:

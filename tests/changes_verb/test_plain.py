@@ -88,7 +88,7 @@ TEXT = st.text(max_size=400)
 MOMENT = st.none() | st.just(DIED - timedelta(hours=2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.builds(
         ChangeLink,

@@ -66,7 +66,7 @@ def test_what_is_wrong_is_said_with_its_place(data: bytes, form: str, why: str) 
         read_feed(data, form)  # type: ignore[arg-type]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.binary(max_size=200) | st.text(max_size=200).map(lambda t: f'[{{"key": {json.dumps(t)}}}]'.encode())
 )

@@ -187,7 +187,7 @@ PICTURES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(CHANGES, PICTURES, st.integers(0, 2**32))
 def test_the_order_told_plays_no_part(changes: list[Change], there: Picture, seed: int) -> None:
     shuffled = list(changes)
@@ -195,14 +195,14 @@ def test_the_order_told_plays_no_part(changes: list[Change], there: Picture, see
     assert weigh(changes, there) == weigh(shuffled, there)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(CHANGES, PICTURES)
 def test_what_began_after_the_first_panic_is_never_among_them(changes: list[Change], there: Picture) -> None:
     found = weigh(changes, there)
     assert all(w.change.started is not None and w.change.started <= there.first_at for w in found)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(CHANGES, PICTURES)
 def test_each_stands_above_the_threshold_has_its_reasons_in_words_and_comes_once(
     changes: list[Change], there: Picture
@@ -216,7 +216,7 @@ def test_each_stands_above_the_threshold_has_its_reasons_in_words_and_comes_once
         assert not any(str(round(w.bits, 2)) in reason for reason in w.reasons)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(PICTURES, st.integers(1, 5000))
 def test_of_two_alike_the_nearer_one_weighs_more(there: Picture, minutes: int) -> None:
     there = replace(there, considered=0, trace=Trace())

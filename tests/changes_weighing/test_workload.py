@@ -73,7 +73,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=300), JSON)
 def test_whatever_a_host_prints_is_read_as_something_or_nothing(text: str, data: Any) -> None:
     for written in (text, json.dumps(data), SAR.replace("96.57", text), SADF.replace("96.57", text)):

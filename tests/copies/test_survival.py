@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from storage import CopyState
 from tests.copies.conftest import MIB, SIZE, Make, Scene
+from tests.forks import Script, run_file
 from tests.hosts.world import until
 
 SCRIPT = Path(__file__).with_name("bot_process.py")
-ROOT = Path(__file__).parents[2]
 
 
-async def start_bot(folder: Path, *more: str) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(SCRIPT),
-        str(folder),
-        *more,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert process.stdout is not None
+async def start_bot(folder: Path, *more: str) -> Script:
+    process = run_file(SCRIPT, str(folder), *more)
     while True:
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        line = await process.line()
         assert line, "the bot's process ended"
-        if line.strip() == b"ready":
+        if line.strip() == "ready":
             return process
 
 

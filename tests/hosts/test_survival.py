@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,29 +11,18 @@ from sqlmodel import select
 
 from commands.hosts import runs
 from storage import Artefact, RunbookRun, RunState, SlackMessage
+from tests.forks import Script, run_file
 from tests.hosts.world import World, close_world, make_fleet, make_world, until
 
 SCRIPT = Path(__file__).with_name("bot_process.py")
-ROOT = Path(__file__).parents[2]
 
 
-async def start_bot(folder: Path, kind: str, *more: str) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(SCRIPT),
-        str(folder),
-        kind,
-        *more,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert process.stdout is not None
+async def start_bot(folder: Path, kind: str, *more: str) -> Script:
+    process = run_file(SCRIPT, str(folder), kind, *more)
     while True:
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        line = await process.line()
         assert line, "the bot's process ended"
-        if line.strip() == b"ready":
+        if line.strip() == "ready":
             return process
 
 

@@ -51,7 +51,7 @@ _fields = st.dictionaries(
 _bodies = st.binary(max_size=600) | _fields.map(lambda f: json.dumps(f).encode()) | st.just(b"{" * 8000)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=_bodies, signed=st.booleans(), headers=st.dictionaries(
     st.sampled_from(_HEADERS), _header_text, max_size=3,
 ))  # fmt: skip

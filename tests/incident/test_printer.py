@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +19,7 @@ from commands.incident.pace import EDIT, PARENT, POST, Pace
 from commands.incident.printer import Printer
 from commands.incident.rendering import Rendered, renderer
 from storage import MessageState, SlackMessage
+from tests.forks import run_file
 from tests.incident.floor import CHANNEL, Floor, floor, until
 from tests.incident.texts import oops
 
@@ -120,17 +117,15 @@ async def test_killed_between_the_post_and_its_record_there_is_one_parent(
         panic = await bot.report("web-17", oops())
         key = f"incident:{panic.incident_id}"
         await ws.fail("chat.postMessage", "timeout_after_landing", delay=60)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.incident.printer_process", str(tmp_path), ws.api_url, ws.bot_token],
-            cwd=ROOT,
-        )
+        script = Path(__file__).with_name("printer_process.py")
+        process = run_file(script, str(tmp_path), ws.api_url, ws.bot_token)
         try:
             parent = await ws.message(
                 "web-17 panicked", timeout=30
             )  # it landed; the answer is on its way for ever
         finally:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
+            await process.wait()
         before = await message(bot, key)
         assert (before.state, before.ts) == (MessageState.SENDING, None)
         task = asyncio.create_task(bot.printer.run())

@@ -143,7 +143,7 @@ async def test_quarantine_is_for_admins(tmp_path: Path) -> None:
         assert (await bot.row(Report, 1)).state is ReportState.QUARANTINED
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.text(max_size=400),
     times=st.lists(

@@ -107,7 +107,7 @@ def test_compressed(tool: str, tmp_path: Path) -> None:
         assert judge(data[:-30]).state == "incomplete"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=50)
 @given(
     st.sampled_from([kdump(), elf(), flattened(), b"\xfd7zXZ\x00", b"BZh9", b""]),
     st.binary(max_size=200),

@@ -120,7 +120,7 @@ LINES = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(LINES)
 @example("since:9999-12-31 until:9999-12-31")
 @example("since:0001-01-01T00:00+14:00")
@@ -137,7 +137,7 @@ def test_any_line_parses_or_is_refused_kindly(line: str) -> None:
     assert refusal is None or (str(refusal) and refusal.example)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES)
 @example("sig:P-999999999999")
 @example("host:\x00a")
@@ -161,7 +161,7 @@ def glob_matches(glob: str, value: str) -> bool:
     return bool(value) and glob[0] in ("?", value[0]) and glob_matches(glob[1:], value[1:])
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(hosts=st.lists(ODD, min_size=1, max_size=6, unique=True), wanted=ODD, how=st.sampled_from(Match))
 def test_patterns_mean_to_sql_what_they_mean_to_people(
     db: Database, panic: Callable[..., Panic], hosts: list[str], wanted: str, how: Match

@@ -14,6 +14,7 @@ import asyncssh
 import pytest
 
 from integrations.ssh import SshClient, SshConfig, SshHost
+from tests.support_ports import free_port
 
 SSHD = Path("/usr/sbin/sshd")
 
@@ -25,12 +26,6 @@ def keygen(path: Path, *more: str, kind: str = "ed25519") -> Path:
 
 def public(path: Path) -> str:
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

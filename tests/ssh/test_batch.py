@@ -89,14 +89,14 @@ def test_each_command_has_its_own_streams_status_and_no_input(shell: str) -> Non
     assert answers[5][2] == 127, "nothing that only a shell knows is run"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(words, min_size=1, max_size=4), max_size=4))
 def test_what_is_sent_reads_back(lists: list[list[str]]) -> None:
     sent = b"".join(batch.encode(asking(*argv, timeout=2)) for argv in lists)
     assert [argv for _, argv in batch.decode(iter(sent.split(b"\n")[:-1]))] == [tuple(a) for a in lists]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.binary(max_size=300),
     st.integers(0, 255),
@@ -130,7 +130,7 @@ def test_the_program_survives_any_login_shell() -> None:
     assert "\\\\" not in batch.PROGRAM
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(0, 100), st.sampled_from(["start", "end"]))
 def test_the_kept_end_is_the_end(chunks: list[bytes], cap: int, keep: str) -> None:
     kept = Kept(cap, keep)  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         route_to(SshHost("web"), config(tmp_path, "Host web\n  HostName -oProxyCommand=id\n"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.text(alphabet="Host Match exec Proxy Jump=\"'\n\t %h!,*web-1[]:@", max_size=120), st.text(max_size=20)
 )

@@ -152,7 +152,7 @@ def test_what_is_hardly_meant_is_doubted(tmp_path: Path, argv: str, doubt: str) 
     assert second.endswith("its 90 s are cut by the step's 60 s")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.text(max_size=200))
 def test_no_file_is_more_than_wrong(text: str) -> None:
     with contextlib.suppress(RunbookError):
@@ -185,7 +185,7 @@ def test_checks_read_answers() -> None:
         assert read(check, expect, None) == ("skipped", "md: not asked")
 
 
-@settings(max_examples=100, deadline=2000)
+@settings(max_examples=40, deadline=2000)
 @given(st.sampled_from(sorted(CHECKS)), st.text(max_size=30), st.text(max_size=2000))
 def test_no_answer_breaks_a_check(check: str, expect: str, text: str) -> None:
     wanted = {"exit_status": 0, "shown": None}.get(check, expect)
