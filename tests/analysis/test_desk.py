@@ -129,7 +129,7 @@ async def test_the_report_comes_into_the_thread(world: World, lab: Lab) -> None:
     kept = await world.db.read(lambda s: s.exec(select(Artefact).where(Artefact.kind == "analysis")).one())
     whole = (store / kept.path).read_text()
     assert "password=geheimnis-11 10.1.2.3" in whole
-    assert list((store / "analysis").iterdir()) == []
+    await until_cleared(store)
     drawn = await world.db.read(lambda s: draw("analysis_run", s, run.id or 0))
     assert drawn is not None
     assert "Analyze again" in str(drawn.blocks)
@@ -180,6 +180,16 @@ async def test_without_a_verified_copy_there_is_nothing_to_analyse(world: World,
     assert await world.db.read(lambda s: s.exec(select(RunbookRun)).all()) == []
 
 
+async def until_cleared(store: Path) -> None:
+    """The outcome is told first; what was put together to be read is removed after it."""
+    folder = store / "analysis"
+
+    async def cleared() -> bool:
+        return list(folder.iterdir()) == []
+
+    await until(cleared)
+
+
 async def test_a_copy_that_was_changed_in_the_store_is_not_read(world: World, lab: Lab) -> None:
     lab.vmlinux()
     desk = lab.desk()
@@ -189,7 +199,7 @@ async def test_a_copy_that_was_changed_in_the_store_is_not_read(world: World, la
     ended = await world.ended(run.id or 0)
     assert ended.state is RunState.FAILED
     assert "has not the sha256" in ended.note
-    assert list((world.context.store_dir / "analysis").iterdir()) == []
+    await until_cleared(world.context.store_dir)
 
 
 async def test_what_is_no_dump_is_told(world: World, lab: Lab) -> None:

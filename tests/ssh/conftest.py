@@ -20,6 +20,7 @@ SSHD = Path("/usr/sbin/sshd")
 
 
 def keygen(path: Path, *more: str, kind: str = "ed25519") -> Path:
+    require("ssh-keygen", "openssh-client")
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path), *more], check=True)
     return path
 
@@ -57,13 +58,19 @@ class Sshd:
         return SshHost("db-3", "127.0.0.1", self.port)
 
 
-def require_sshd() -> None:
-    if SSHD.exists() and shutil.which("ssh-keygen"):
+def require(program: str, package: str) -> None:
+    """A skip that says what to install, and under CI a failure."""
+    if shutil.which(program) is not None:
         return
-    hint = "needs OpenSSH's server: apt-get install openssh-server"
+    hint = f"needs {program}: apt-get install {package}"
     if os.environ.get("CI"):
         pytest.fail(hint)
     pytest.skip(hint)
+
+
+def require_sshd() -> None:
+    require("ssh-keygen", "openssh-client")
+    require(str(SSHD), "openssh-server")
 
 
 @pytest.fixture
