@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from bot.demo.workspace.testing import RunningWorkspace, visible_text
@@ -12,6 +13,8 @@ Json = dict[str, Any]
 TOLD = 120.0  # seconds from the kernel's words to the thread, on a busy machine
 REPORTED = 300.0  # seconds from the boot to its report: the timer's 15, and what a slow guest needs
 VISIT = 300.0  # seconds for what the bot does on the guest
+# The parent and the run's own message are edited one after the other: one may be a step ahead of the other.
+_UNDER_WAY = re.compile(r"step \d+ of \d+")
 
 
 async def told_while_dying(slack: RunningWorkspace) -> Json:
@@ -29,7 +32,7 @@ async def triaged(slack: RunningWorkspace, parent: Json) -> str:
     await slack.person().click(parent, "Run triage")
     await slack.changed(parent, "Runbook 6/6", timeout=VISIT)
     run = await slack.reply(parent, f"Triage of {NAME}")
-    run = await slack.changed(run, lambda m: "step 6 of 6" not in visible_text(m), timeout=30)
+    run = await slack.changed(run, lambda m: _UNDER_WAY.search(visible_text(m)) is None, timeout=60)
     return visible_text(run)
 
 
