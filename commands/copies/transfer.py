@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from integrations.kernel.completeness import Completeness, Read, plan, verdict
-from integrations.stores import NotKept, Pace, Part, PartWriter, Shelf
+from integrations.stores import NotKept, Pace, Part, PartWriter, Shelf, StoreError
 
-_WAITING = 16  # pieces of at most 256 KiB between the host's side and the store's
+_STEP = 256 * 1024  # bytes between two looks at the progress
 _ROUNDS = 4
-_LOOK = 0.25  # seconds between looks at whether the other side is still there
 
 
 @dataclass
@@ -24,8 +23,24 @@ class Flow:
 
     base: int = 0  # bytes that stood in the store before
     moved: int = 0  # bytes that went into the store, or were read back from it, since
-    store_seconds: float = 0.0  # how long the host's side has waited for the store
     halt: threading.Event = field(default_factory=threading.Event)
+    _waited: float = 0.0
+    _waits_since: float | None = None
+
+    @property
+    def store_seconds(self) -> float:
+        """How long the host's side has waited for the store, the present wait included."""
+        waited, since = self._waited, self._waits_since
+        return waited if since is None else waited + time.monotonic() - since
+
+    @contextlib.contextmanager
+    def waits_for_store(self) -> Iterator[None]:
+        self._waits_since = began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waited += time.monotonic() - began
+            self._waits_since = None
 
     @property
     def stopped(self) -> bool:
@@ -33,8 +48,9 @@ class Flow:
 
 
 class PartSink:
-    """Takes pieces, cuts them into parts, and writes those in a thread of its own: a disk that syncs a part does not
-    hold up the stream. `on_part` is called once a part is in the store. Close it, whatever happened."""
+    """Takes pieces, cuts them into parts and writes those; while a part is made durable, which a disk takes its time
+    for, the next one is written already where the store can do both. `on_part` is called once a part is in the store,
+    from a thread of the sink's own. Close it, whatever happened."""
 
     def __init__(
         self, shelf: Shelf, part_size: int, first: int, on_part: Callable[[Part], None], flow: Flow
@@ -44,82 +60,61 @@ class PartSink:
         self._number = first
         self._on_part = on_part
         self._flow = flow
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(_WAITING)
-        self._error: BaseException | None = None
-        self._whole = False
         self._writer: PartWriter | None = None
-        self._thread = threading.Thread(target=self._run, name="copy-parts", daemon=True)
-        self._thread.start()
+        self._ending: Future[None] | None = None
+        self._ends = ThreadPoolExecutor(1, "copy-parts")
 
     def take(self, piece: bytes) -> None:
         """Raises what went wrong with the store."""
-        self._put(piece)
-
-    def finish(self) -> None:
-        """All has come: the last part, which may be a short one, is finished, too. Raises as `take` does."""
-        self._whole = True
-        self._put(None)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        """What was not finished is abandoned. No effect after `finish`."""
-        if self._thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._pieces.get_nowait()
-            self._pieces.put(None)
-            self._thread.join()
-
-    def _put(self, piece: bytes | None) -> None:
-        began = time.monotonic()
-        while self._error is None:
-            try:
-                self._pieces.put(piece, timeout=_LOOK)
-                break
-            except queue.Full:
-                if piece is not None and self._flow.stopped:
-                    return
-            finally:
-                now = time.monotonic()
-                self._flow.store_seconds += now - began
-                began = now
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            while (piece := self._pieces.get()) is not None:
-                self._write(piece)
-            if self._whole and self._writer is not None:
-                self._end_part()
-        except BaseException as error:  # noqa: BLE001 - handed to the other side
-            self._error = error
-        finally:
-            if self._writer is not None:
-                try:
-                    self._writer.abandon()
-                except Exception as error:  # noqa: BLE001 - the first error is the one to tell
-                    self._error = self._error or error
-
-    def _write(self, piece: bytes) -> None:
-        while piece:
-            if self._writer is None:
-                self._writer = self._shelf.part(self._number)
-            room = self._part_size - self._writer.size
-            fits, piece = (piece, b"") if len(piece) <= room else (piece[:room], piece[room:])
-            self._writer.write(fits)
+        view = memoryview(piece)
+        while view:
+            with self._flow.waits_for_store():
+                if self._writer is None:
+                    self._writer = self._shelf.part(self._number)
+                fits = view[: min(self._part_size - self._writer.size, _STEP)]
+                self._writer.write(fits)
             self._flow.moved += len(fits)
+            view = view[len(fits) :]
             if self._writer.size == self._part_size:
                 self._end_part()
 
+    def finish(self) -> None:
+        """All has come: the last part, which may be a short one, is finished, too. Raises as `take` does."""
+        if self._writer is not None:
+            self._end_part()
+        self._ended()
+
+    def close(self) -> None:
+        """What was not finished is abandoned. No effect after `finish`."""
+        self._ends.shutdown()
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.abandon()
+
     def _end_part(self) -> None:
+        self._ended()
         assert self._writer is not None
-        part = self._writer.finish()
-        self._writer = None
+        writer, self._writer = self._writer, None
         self._number += 1
+        self._ending = self._ends.submit(self._end, writer)
+        if not self._shelf.overlaps:
+            self._ended()
+
+    def _end(self, writer: PartWriter) -> None:
+        try:
+            part = writer.finish()
+        except BaseException:
+            with contextlib.suppress(StoreError):  # the first error is the one to tell
+                writer.abandon()
+            raise
         self._on_part(part)
+
+    def _ended(self) -> None:
+        """The part before is in the store: never more than one is on its way there."""
+        if self._ending is not None:
+            ending, self._ending = self._ending, None
+            with self._flow.waits_for_store():
+                ending.result()
 
 
 def paced(take: Callable[[bytes], None], pace: Pace, flow: Flow) -> Callable[[bytes], None]:

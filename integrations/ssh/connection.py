@@ -24,6 +24,7 @@ logging.getLogger(_LOG_CHANNEL).propagate = False
 # 1 GiB costs paramiko 8.6 s of CPU with its own first choice (aes128-ctr and a MAC), 5.2 s with this.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 # A host that dies says no goodbye: something is sent every so often, and what is not acknowledged ends the connection.
+_REKEY_BYTES = 1 << 40
 _KEEPALIVE = 10  # seconds
 _UNACKNOWLEDGED = 20_000  # milliseconds
 
@@ -85,6 +86,9 @@ def _reach(hop: Hop, so_far: Connection, config: SshConfig) -> paramiko.Transpor
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise HostUnreachable(f"{hop.spoken} does not answer ({_words(error)}).") from error
     transport.set_log_channel(_LOG_CHANNEL)
+    # A re-key that paramiko begins while data comes in races with its own window messages and may hang until the
+    # connection is given up (its issue 822). One that the server begins does not, and every server begins them.
+    transport.packetizer.REKEY_BYTES = _REKEY_BYTES
     offered = transport.get_security_options()
     offered.ciphers = (*_CIPHERS, *(c for c in offered.ciphers if c not in _CIPHERS))
     transport.banner_timeout = config.connect_timeout

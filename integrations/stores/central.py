@@ -63,7 +63,7 @@ class PartWriter:
         with told(path):
             self._file: Any = place.begin(path)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         with told(self._path):
             self._file.write(data)
         self._digest.update(data)
@@ -92,6 +92,7 @@ class Shelf:
             raise UnsafeName(f"{folder[:60]!r} cannot be a name.")
         self._place = place
         self.folder = folder
+        self.overlaps = place.overlaps
         self.url = f"{url.rstrip('/')}/{folder}"
 
     def make(self) -> None:

@@ -112,6 +112,7 @@ class Place(ABC):
 
     fs: Any  # an fsspec filesystem: the library has no types
     root: str
+    overlaps = True  # whether one file can be finished in a thread while the next is written in another
 
     def path(self, *names: str) -> str:
         return posixpath.join(self.root, *names)
@@ -229,7 +230,7 @@ class Fresh:
     inner: Any
     path: str
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.inner.write(data)
 
 

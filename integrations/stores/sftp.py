@@ -37,6 +37,8 @@ class VerifiedSftp(SFTPFileSystem):  # type: ignore[misc]
 class SftpPlace(Place):
     """A directory on an SFTP server that is there already."""
 
+    overlaps = False  # paramiko's client takes the answers to two threads for one another's
+
     def __init__(self, address: SftpAddress, link: SftpLink) -> None:
         self._link = link
         self.fs = VerifiedSftp(link, address.host)
@@ -133,7 +135,7 @@ class _Pipelined(Fresh):
 
     place: SftpPlace
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         try:
             self.inner.write(data)
         except OSError as error:

@@ -63,10 +63,16 @@ def test_a_part_whose_row_cannot_be_written_stops_the_stream(tmp_path: Path) -> 
     with CentralStore(tmp_path.as_uri(), sftp=no_sftp).open("x") as shelf:
         shelf.make()
         sink = PartSink(shelf, 10, 1, refuse, Flow())
-        sink.take(bytes(20))
         with pytest.raises(StoreFull):
-            sink.finish()
+            sink.take(bytes(20))
         sink.close()
+        assert set(shelf.sizes()) <= {1, 2}
+
+        last = PartSink(shelf, 10, 1, refuse, Flow())
+        last.take(bytes(5))
+        with pytest.raises(StoreFull):
+            last.finish()
+        last.close()
 
 
 def test_a_damaged_last_part_does_not_stand(tmp_path: Path) -> None:
