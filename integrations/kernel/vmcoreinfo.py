@@ -21,19 +21,29 @@ class VmcoreInfo:
     page_size: int | None = None
 
 
-_LINE = rb"(?:\A|(?<=[\n\x00]))"
-_RELEASE = re.compile(_LINE + rb"OSRELEASE=([\x21-\x7e]{1,64})(?=[\n\x00])")
-_BUILD_ID = re.compile(_LINE + rb"BUILD-ID=([0-9a-fA-F]{16,128})(?=[\n\x00])")
-_PAGE_SIZE = re.compile(_LINE + rb"PAGESIZE=(\d{3,9})(?=[\n\x00])")
-_CRASH_TIME = re.compile(_LINE + rb"CRASHTIME=(\d{1,11})(?=[\n\x00])")
+_VALUES = {
+    b"OSRELEASE=": re.compile(rb"([\x21-\x7e]{1,64})[\n\x00]"),
+    b"BUILD-ID=": re.compile(rb"([0-9a-fA-F]{16,128})[\n\x00]"),
+    b"PAGESIZE=": re.compile(rb"(\d{3,9})[\n\x00]"),
+    b"CRASHTIME=": re.compile(rb"(\d{1,11})[\n\x00]"),
+}
+
+
+def _find(head: bytes, key: bytes) -> re.Match[bytes] | None:
+    """The first line of that key whose value is one. By the key: most of a head is zeros, each of which ends a line."""
+    at = -1
+    while (at := head.find(key, at + 1)) >= 0:
+        if (at == 0 or head[at - 1] in b"\n\x00") and (found := _VALUES[key].match(head, at + len(key))):
+            return found
+    return None
 
 
 def read_vmcoreinfo(head: bytes) -> VmcoreInfo:
     """Reads the head of a dump (64 KiB suffice for makedumpfile's output). Fields not found are None."""
-    release = _RELEASE.search(head)
-    build = _BUILD_ID.search(head)
-    page = _PAGE_SIZE.search(head)
-    time = _CRASH_TIME.search(head)
+    release = _find(head, b"OSRELEASE=")
+    build = _find(head, b"BUILD-ID=")
+    page = _find(head, b"PAGESIZE=")
+    time = _find(head, b"CRASHTIME=")
     name = release[1].decode("ascii") if release else None
     if name is None and head.startswith(b"KDUMP   "):
         field = head[142:207].split(b"\x00", 1)[0]
