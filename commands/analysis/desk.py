@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from integrations.debuginfo import DebuginfoError
 from integrations.kernel.vmcoreinfo import VmcoreInfo
 from integrations.redaction import Redactor
 from integrations.stores import CentralStore, LocalStore, Stored, StoreError
-from storage import DumpCopy, Panic, Report, RunbookRun, RunState, panic_ref
+from storage import DumpCopy, Panic, Report, RunbookRun, RunState, StepResult, panic_ref
 from storage.inbox import insert_once
 from storage.requests import once
 
@@ -211,7 +212,7 @@ class AnalysisDesk(DBOSConfiguredInstance):
     async def _close(self, run_id: int) -> str:
         steps = await self.context.db.read(lambda s: runs.steps_of(s, run_id))
         read = any(s.name == "reading" and s.state in ("ok", "warn") for s in steps)
-        note = "" if read else next((s.summary for s in steps if s.state == "failed"), "")
+        note = "" if read else _why_not(steps)
         await self._finish(run_id, RunState.DONE if read else RunState.FAILED, note)
         await asyncio.to_thread(self._tidy, None, f"run-{run_id}")
         return (await self._load(run_id)).state.value
@@ -237,13 +238,17 @@ class AnalysisDesk(DBOSConfiguredInstance):
     async def _vmlinux(
         self, run: RunbookRun, panic: Panic, copy: DumpCopy | None, facts: dict[str, Any]
     ) -> StepFinding:
-        info = _info(facts)
+        info, lines = _info(facts), []
         if info.build_id is None and info.release is None:
-            return StepFinding("skipped", (("skipped", "not looked for: the dump tells of no kernel"),))
+            if not panic.kernel:
+                return StepFinding("skipped", (("skipped", "not looked for: the dump tells of no kernel"),))
+            info = replace(info, release=panic.kernel)
+            lines.append(("warn", f"looked for by the release that was reported, {panic.kernel}"))
         where = await self.context.db.read(lambda s: distribution_of(s, panic))
         self.analyst.tools.chosen()
         path = await self.analyst.vmlinux_of(info, where)
-        return StepFinding("ok", (("ok", f"found: {path}"),), {"vmlinux": str(path)})
+        lines.append(("ok", f"found: {path}"))
+        return StepFinding(_worst(lines), tuple(lines), {"vmlinux": str(path)})
 
     async def _reading(
         self, run: RunbookRun, panic: Panic, copy: DumpCopy | None, facts: dict[str, Any]
@@ -345,6 +350,15 @@ def _info(facts: dict[str, Any]) -> VmcoreInfo:
     return VmcoreInfo(
         release=known.get("release"), build_id=known.get("build_id"), page_size=known.get("page_size")
     )
+
+
+def _why_not(steps: Sequence[StepResult]) -> str:
+    """What kept the reading from being done, in the words of the first step that says so."""
+    for state in ("failed", "skipped"):
+        for step in steps:
+            if step.state == state and step.summary:
+                return step.summary
+    return ""
 
 
 def _worst(lines: Sequence[Line]) -> str:

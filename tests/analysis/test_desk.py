@@ -137,6 +137,24 @@ async def test_the_report_comes_into_the_thread(world: World, lab: Lab) -> None:
     assert (await desk.begin(panic_id, "U0ONCALL", "request")).id == run.id
 
 
+async def test_a_dump_that_tells_no_kernel_is_read_by_the_reported_one(world: World, lab: Lab) -> None:
+    silent = VMCORE.replace(b"OSRELEASE=", b"OSRELEASX=").replace(b"BUILD-ID=", b"BUILD-IX=")
+    lab.vmlinux()
+    desk = lab.desk()
+    known, _ = await world.panic(kernel=RELEASE)
+    await lab.copy(known, silent)
+    run = await desk.begin(known, "U0ONCALL", "known")
+    assert (await world.ended(run.id or 0)).state is RunState.DONE
+    told = (await world.steps(run.id or 0))["vmlinux"].summary
+    assert f"by the release that was reported, {RELEASE}" in told
+
+    unknown, _ = await world.panic("web-18", kernel=None)
+    await lab.copy(unknown, silent)
+    run = await desk.begin(unknown, "U0ONCALL", "unknown")
+    ended = await world.ended(run.id or 0)
+    assert (ended.state, ended.note) == (RunState.FAILED, "not looked for: the dump tells of no kernel")
+
+
 async def test_without_debug_information_it_says_which_package_has_it(world: World, lab: Lab) -> None:
     desk = lab.desk()
     panic_id, _ = await world.panic(kernel=RELEASE, kind="null_deref")
