@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from commands.analysis.analyst import (
 from commands.analysis.desk import AnalysisDesk
 from commands.analysis.dumps import file_head, put_together, verified_copy
 from commands.analysis.reporting import attach_report
+from commands.analysis.scratch import clear_left, folder_by_hand
 from commands.context import Context
 from integrations.crashtool import Analysis, CrashToolError
 from integrations.debuginfo import DebuginfoError
@@ -91,8 +90,10 @@ async def _analyze(settings: Settings, asked: Asked) -> int:
             db = await asyncio.to_thread(_open_database, settings)
             stack.callback(db.close)
             panic, copy, where = await db.read(lambda s: _known(s, asked.panic or ""))
-        work = _work_folder(analyst.work_dir)
-        stack.callback(shutil.rmtree, work, True)
+        left = await asyncio.to_thread(clear_left, analyst.work_dir)
+        if left:
+            _say(f"  {left} working directories of killed analyses removed")
+        work = stack.enter_context(folder_by_hand(analyst.work_dir))
         vmcore = asked.vmcore
         if vmcore is None:
             vmcore = work / "vmcore"
@@ -123,11 +124,6 @@ def _known(session: Session, word: str) -> tuple[Panic, DumpCopy | None, Distrib
     if panic is None:
         raise _Stop(f"there is no panic P-{panic_id}; `panicroom list` shows what there is")
     return panic, verified_copy(session, panic_id), distribution_of(session, panic)
-
-
-def _work_folder(base: Path) -> Path:
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="by-hand-", dir=base)).resolve()
 
 
 async def _fetch(settings: Settings, panic: Panic | None, copy: DumpCopy | None, vmcore: Path) -> None:

@@ -18,6 +18,7 @@ from bot.http import database_check, make_http
 from bot.jira_hook import JiraRoute
 from bot.metrics import CountedPager, Metrics
 from bot.netconsole import NetconsolePort
+from bot.retention import make_retention
 from bot.schedule import Housekeeping
 from bot.settings import Settings
 from bot.slack_app import make_bolt
@@ -48,9 +49,13 @@ from commands.incident.slack import register as register_incident
 from commands.incident.watch import Watch
 from commands.intake.desk import IntakeDesk, Taken
 from commands.intake.slack import register as register_intake
+from commands.known.slack import register as register_known
 from commands.panics.slack import register as register_panics
+from commands.retention.slack import register as register_retention
 from commands.router import Router
+from commands.similar.slack import register as register_similar
 from commands.sweep.slack import register as register_sweep
+from commands.trends.slack import register as register_trends
 from commands.triage.slack import register as register_triage
 from commands.triage.workflow import TriageDesk
 from integrations.changes import JiraTracker
@@ -113,14 +118,17 @@ class Bot:
         self.watch = Watch(self.context, settings.incident, settings.routing, self.printer, self.pager)
         jira = settings.changes.jira
         self.tracker = JiraTracker(jira) if jira is not None else None
-        self.changes = ChangeDesk(self.context, self.tracker, settings.changes)
+        self.changes = ChangeDesk(self.context, self.tracker, settings.changes, settings.workload)
         self.feed_route, self.feed_files = make_feed(settings, self.db, self.metrics, self.changes.on_fed)
         self.context.weigh_changes = RecentChanges(self.changes.search, settings.workload).lines
         self.store = LocalStore(settings.store.dir)
         self.ssh = SshClient(settings.ssh)
         self.visits = Visits(self.context, self.ssh)
         self.workflows = Workflows(settings.database.url)
-        self.triage = TriageDesk(self.context, self.visits, settings.triage, central=settings.central.url)
+        self.triage = TriageDesk(
+            self.context, self.visits, settings.triage, central=settings.central.url,
+            lives_after=settings.netconsole.lives_after,
+        )  # fmt: skip
         self.evidence = EvidenceDesk(self.context, self.visits, self.store, settings.evidence)
         self.analysis = make_analysis(self.context, self.store, settings)
         self.terms = SlackTerms(self.context, settings.evidence.slack_days)
@@ -130,12 +138,17 @@ class Bot:
         register_intake(self.router, self.intake)
         register_triage(self.router, self.triage)
         register_evidence(self.router, self.evidence)
+        self.retention = make_retention(self.context, self.visits, settings, self.copies, self.metrics)
         register_copies(self.router, self.copies)
+        register_retention(self.router, self.retention)
         register_analysis(self.router, self.analysis)
         register_changes(self.router, self.changes)
-        self.sweep = make_sweep(self.context, self.reports, settings, self.metrics)
+        self.sweep = make_sweep(self.context, self.ssh, self.reports, settings, self.metrics)
         register_sweep(self.router, self.sweep)
         register_panics(self.router, self.context)
+        register_known(self.router, self.context)
+        register_similar(self.router, self.context)
+        register_trends(self.router, self.context)
         self.bolt = make_bolt(self.router, self.slack, on_home=self._show_home)
         self.front = FrontDesk(self.db, self.requests, self.router, self.bolt, self.slack)
         self.socket = SocketDoor(self.front, settings.slack) if settings.slack.mode == "socket" else None
@@ -188,6 +201,7 @@ class Bot:
         self._run(self.terms.run)
         self._run(self.again.run)
         self._run(self.sweep.run)
+        self._run(self.retention.run)
         self._run(self._keep_greeting)
         self._run(Housekeeping(self.db, clock=utc_now).run)
         if self.netconsole is not None:
@@ -212,8 +226,8 @@ class Bot:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.workflows.stop()
         await self.copies.close()
+        await self.retention.close()
         await self.visits.close()
-        await self.sweep.close()
         self.ssh.close()
         await self.reports.close()
         await self.requests.close()
@@ -258,7 +272,12 @@ class Bot:
         )
         app.router.add_post("/v1/alertmanager", alerts.handle)
         hook = self.settings.jira.webhook_secret if self.settings.jira is not None else None
-        rung = JiraRoute(hook, body_limit=server.body_limit, on_changed=self.changes.on_ticket_changed)
+        rung = JiraRoute(
+            hook,
+            body_limit=server.body_limit,
+            metrics=self.metrics,
+            on_changed=self.changes.on_ticket_changed,
+        )
         app.router.add_post("/v1/jira", rung.handle)
         app.router.add_post("/v1/changes", self.feed_route.handle)
         if self.settings.slack.mode == "http":

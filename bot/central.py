@@ -108,7 +108,7 @@ async def central_findings(settings: Settings) -> list[Finding]:
                 "central store",
                 "warn",
                 "what the bot wrote there it could not remove: a small panicroom-doctor-… stays",
-                "Fine for a write-once store; then its own lifecycle must end what was cancelled.",
+                "Fine for a write-once store; then its own lifecycle must end what was cancelled and is past its term.",
             )
         )
     findings += _room(found.free, config)

@@ -12,6 +12,9 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.central import central_findings
+from bot.doctor_analysis import analysis_findings
+from bot.doctor_changes import feed_findings, workload_findings
+from bot.doctor_intake import alertmanager_findings, netconsole_findings
 from bot.machine import (
     Finding,
     database_findings,
@@ -46,6 +49,8 @@ async def examine(
         ("reports", lambda: _in_thread(lambda: reports_findings(settings))),
         ("store", lambda: _in_thread(lambda: store_findings(settings.store.dir))),
         ("port", lambda: _in_thread(lambda: port_findings(settings))),
+        ("netconsole", lambda: netconsole_findings(settings)),
+        ("alertmanager", lambda: _in_thread(lambda: alertmanager_findings(settings))),
         ("slack", lambda: _slack(slack, clock)),
         ("channels", lambda: _channels(settings, slack)),
         ("groups", lambda: _groups(settings, slack)),
@@ -53,7 +58,10 @@ async def examine(
         ("runbook", lambda: _in_thread(lambda: runbook_findings(settings))),
         ("central store", lambda: central_findings(settings)),
         ("sweep", lambda: _in_thread(lambda: sweep_findings(settings))),
+        ("analysis", lambda: analysis_findings(settings)),
         ("jira", lambda: _jira(settings, clock)),
+        ("feed", lambda: _in_thread(lambda: feed_findings(settings, clock()))),
+        ("workload", lambda: workload_findings(settings, clock())),
         ("pager", lambda: _in_thread(lambda: pager_findings(settings))),
     ]
     try:

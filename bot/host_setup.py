@@ -13,8 +13,9 @@ from bot.machine import Finding
 from bot.settings import Settings
 from commands.hosts.family import family_of, read_os_release
 from commands.hosts.visits import host_as_entered
+from commands.retention.kdump import CONFIGS, conflict, read_keeps
 from integrations.slack.text import clean
-from integrations.ssh import AuthRefused, CommandResult, HostKeyRefused, SshClient, SshError
+from integrations.ssh import AuthRefused, CommandResult, HostKeyRefused, SshClient, SshError, route_to
 
 HELPER_VERSION = 2
 _JOURNAL_GROUPS = {"adm", "systemd-journal", "root"}
@@ -69,17 +70,34 @@ async def examine(settings: Settings, name: str) -> Examination:
     """Go there and look. Never raises for what a host does; raises ValueError for a name that is no host's."""
     host = host_as_entered(name, settings.make_inventory().find(name))
     client = SshClient(settings.ssh)
+    user = host.user or settings.ssh.user
     try:
+        there = route_to(host, settings.ssh)[-1]
+        user = there.user
         async with client.connect(host) as session:
-            visitor = Visitor(host.user or settings.ssh.user, settings.ssh.helper)
-            asked = questions(visitor)
+            visitor = Visitor(user, settings.ssh.helper)
+            asked = questions(visitor) | {"keeps": ("cat", *CONFIGS)}
             requests = [session.request(argv, cap=256 * 1024) for argv in asked.values()]
             answers = dict(zip(asked, await session.run_many(requests), strict=True))
     except SshError as error:
-        return Examination(False, (_unreached(error, settings, host.user or settings.ssh.user),))
+        return Examination(False, (_unreached(error, settings, user),))
     finally:
         client.close()
-    return Examination(True, (Finding("login", "ok", host.spoken), *judge(answers, visitor)))
+    entry = settings.make_inventory().find(name)
+    latest = settings.retention.terms(entry.criticality if entry is not None else "normal").local
+    found = (*judge(answers, visitor), *kept_by_kdump(answers["keeps"], latest))
+    return Examination(True, (Finding("login", "ok", there.spoken), *found))
+
+
+def kept_by_kdump(done: CommandResult, latest: int) -> list[Finding]:
+    """A warning where the host's own kdump removes dumps against the policy, which keeps the latest `latest` there."""
+    told = conflict(read_keeps(clean(done.text)), latest)
+    if told is None:
+        return []
+    remedy = (
+        f"set it to 0 in {' or '.join(CONFIGS)}: Panicroom removes what has a verified copy (`[retention]`)"
+    )
+    return [Finding("kept dumps", "warn", told, remedy)]
 
 
 def _unreached(error: SshError, settings: Settings, user: str) -> Finding:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.http import Problem, read_bounded
+from bot.metrics import Metrics
 from integrations.changes.webhook import BadHook, authentic, changed_keys, needs_body
 
 log = structlog.get_logger(__name__)
@@ -23,10 +24,12 @@ class JiraRoute:
         secret: SecretStr | None,
         *,
         body_limit: int,
+        metrics: Metrics,
         on_changed: Callable[[Iterable[str]], Awaitable[int]],
     ) -> None:
         self.secret = secret
         self.body_limit = body_limit
+        self.metrics = metrics
         self.on_changed = on_changed
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -43,11 +46,13 @@ class JiraRoute:
                 message = "the bot's database cannot store it now. Send it again."
                 raise Problem(503, "not_stored", message, retry_after=10) from error
         except Problem as problem:
+            self.metrics.jira_hooks.labels(problem.code).inc()
             log.info("jira.hook_refused", code=problem.code, why=problem.message, peer=request.remote)
             response = problem.response()
             if not request.content.is_eof():
                 response.force_close()  # the rest of the body is not worth reading
             return response
+        self.metrics.jira_hooks.labels("accepted" if links else "ignored").inc()
         log.info("jira.hook", keys=sorted(keys), links=links)
         return web.json_response({"status": "ok", "links": links})
 

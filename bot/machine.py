@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from bot.settings import Settings
-from commands.triage.runbook import doubts, load_runbook
+from commands.triage.runbook import RunbookError, doubts, load_runbook
 from integrations.slack.text import clean
 from integrations.ssh import SshConfigRefused
 from integrations.ssh.ssh_config import SshConfigFile
@@ -268,7 +268,11 @@ def _ssh_key(file: Path) -> Finding:
 def runbook_findings(settings: Settings) -> list[Finding]:
     """The runbook with the team's steps. What is wrong is told with the settings; this is what is hardly meant."""
     path = settings.triage.runbook
-    runbook = load_runbook(path)
+    try:
+        runbook = load_runbook(path)
+    except RunbookError as error:  # written anew since the settings were read
+        remedy = "Correct the file as docs/runbook.md shows: triage.runbook."
+        return [Finding("runbook", "fail", problem[:400], remedy) for problem in error.problems]
     commands = sum(len(step.command) for step in runbook.step)
     own = f", with steps of {path}" if path is not None else ""
     findings = [Finding("runbook", "ok", f"{len(runbook.step)} steps, {commands} commands{own}")]

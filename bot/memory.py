@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
+from bot.asking import FOUND, NONE, WRONG, NoMemory, complain, console, for_terminal, plain, reading, typed
 from bot.parse import printable
 from commands.errors import BadArguments
+from commands.filters import parse_filters
 from commands.incident.wording import size, span
-from commands.panics.filters import parse_filters
 from storage import DumpState, incident_ref, panic_ref, parse_ref, utc_now
-from storage.database import make_engine
-from storage.migrations import current, head
 from storage.queries import Filters, PanicRow, count_panics, list_rows, newest_panic_id
 from storage.records import PanicRecord, record, show_json
 from storage.recurrence import recurrence_line
 
-FOUND, NONE, WRONG = 0, 1, 2
 SHOWN = 50  # rows for people, where they ask for no other number
 _AT_A_TIME = 500
 _CRASH_LINES = 60
 _TIMELINE = 20
-_WIDE = 240  # columns, where the output is no terminal: nothing is folded
-
-
-class NoMemory(Exception):
-    """The database cannot be read."""
 
 
 def list_command(url: str, shown_url: str, words: Sequence[str], *, limit: int | None, as_json: bool) -> int:
@@ -50,12 +36,12 @@ def list_command(url: str, shown_url: str, words: Sequence[str], *, limit: int |
     none, 2 when a filter is wrong or the database cannot be read.
     """
     try:
-        filters = parse_filters(" ".join(_quoted(word) for word in words), utc_now())
+        filters = parse_filters(typed(words), utc_now())
     except BadArguments as error:
-        _complain(_for_terminal(str(error)), _for_terminal(error.example or ""))
+        complain(for_terminal(str(error)), for_terminal(error.example or ""))
         return WRONG
     try:
-        with _reading(url, shown_url) as session:
+        with reading(url, shown_url) as session:
             filters = replace(filters, upto_id=newest_panic_id(session))
             total = count_panics(session, filters)
             wanted = total if limit is None and as_json else limit or SHOWN
@@ -66,7 +52,7 @@ def list_command(url: str, shown_url: str, words: Sequence[str], *, limit: int |
             else:
                 _show_list(list(rows), total)
     except NoMemory as error:
-        _complain(str(error))
+        complain(str(error))
         return WRONG
     return FOUND if total else NONE
 
@@ -75,10 +61,10 @@ def show_command(url: str, shown_url: str, panic: str, *, as_json: bool) -> int:
     """Prints all that is known of one panic (`P-41`). Returns 0, 1 when there is none, 2 when that is no panic's id."""
     panic_id = parse_ref(panic, "P")
     if panic_id is None:
-        _complain(f"{printable(panic)[:60]!r} is no panic's id", "panicroom show P-41")
+        complain(f"{printable(panic)[:60]!r} is no panic's id", "panicroom show P-41")
         return WRONG
     try:
-        with _reading(url, shown_url) as session:
+        with reading(url, shown_url) as session:
             if as_json:
                 facts = show_json(session, panic_id)
                 if facts is not None:
@@ -90,57 +76,25 @@ def show_command(url: str, shown_url: str, panic: str, *, as_json: bool) -> int:
                     _show_record(known)
                 found = known is not None
     except NoMemory as error:
-        _complain(str(error))
+        complain(str(error))
         return WRONG
     if not found:
-        _complain(f"there is no {panic_ref(panic_id)}", "panicroom list")
+        complain(f"there is no {panic_ref(panic_id)}", "panicroom list")
         return NONE
     return FOUND
 
 
-# -- the database -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _reading(url: str, shown_url: str) -> Iterator[Session]:
-    """A session that only reads, also while the bot runs. Makes no file, and upgrades nothing. Raises NoMemory."""
-    file = make_url(url).database
-    if url.startswith("sqlite:") and file and not Path(file).exists():
-        raise NoMemory(f"{shown_url}: there is no such file; the bot has not run with these settings yet")
-    try:
-        revision = current(url)
-        if revision != head():
-            raise NoMemory(
-                f"{shown_url} has the schema {revision or 'of an empty database'}, this version needs {head()}: "
-                "`panicroom db upgrade`, or use the version that wrote it"
-            )
-        engine = make_engine(url)
-        try:
-            with Session(engine, expire_on_commit=False) as session:
-                yield session
-        finally:
-            engine.dispose()
-    except SQLAlchemyError as error:
-        raise NoMemory(f"{shown_url}: {str(error).splitlines()[0][:300]}") from error
+# -- the rows --------------------------------------------------------------------------------------------
 
 
 def _rows(session: Session, filters: Filters, wanted: int) -> Iterator[PanicRow]:
-    offset = 0
-    while offset < wanted:
-        page = list_rows(session, filters, limit=min(_AT_A_TIME, wanted - offset), offset=offset)
+    last: PanicRow | None = None
+    while wanted > 0:
+        page = list_rows(session, filters, limit=min(_AT_A_TIME, wanted), after=last)
         yield from page
         if not page:
             return
-        offset += len(page)
-
-
-def _quoted(word: str) -> str:
-    """The shell took the quotes of `hw:"PowerEdge R640"` away; a filter with a space in it needs them."""
-    if not re.search(r"\s", word) or '"' in word or re.search(r"\s[A-Za-z_]+:", word):
-        return word
-    key = re.match(r"[A-Za-z_]+:", word)
-    head_, rest = (key.group(), word[key.end() :]) if key else ("", word)
-    return f'{head_}"{rest}"'
+        last, wanted = page[-1], wanted - len(page)
 
 
 # -- for machines -----------------------------------------------------------------------------------------
@@ -168,22 +122,12 @@ def _row_as_json(row: PanicRow) -> dict[str, Any]:
 # -- for people -------------------------------------------------------------------------------------------
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
-
-
-def _plain(text: str | None, otherwise: str = "-") -> str:
-    """Text of a stranger: neither markup nor escape sequences reach the terminal."""
-    return escape(printable(text)) if text else otherwise
-
-
 def _when(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%SZ") if moment is not None else "-"
 
 
 def _show_list(rows: Sequence[PanicRow], total: int) -> None:
-    out = _console()
+    out = console()
     if not total:
         out.print("No panic matches.")
         return
@@ -194,8 +138,8 @@ def _show_list(rows: Sequence[PanicRow], total: int) -> None:
         incident = f"{incident_ref(row.incident_id)} {row.state.value}" if row.state is not None else "-"
         dump = row.dump_state.value + (f" {size(row.dump_size)}" if row.dump_size else "")
         table.add_row(
-            f"[bold]{panic_ref(row.id)}[/]", _when(row.occurred_at), _plain(row.host), _plain(row.kernel),
-            _plain(row.title) + (" (deliberate)" if row.deliberate else ""), incident, dump,
+            f"[bold]{panic_ref(row.id)}[/]", _when(row.occurred_at), plain(row.host), plain(row.kernel),
+            plain(row.title) + (" (deliberate)" if row.deliberate else ""), incident, dump,
         )  # fmt: skip
     out.print(table)
     if len(rows) < total:
@@ -203,32 +147,32 @@ def _show_list(rows: Sequence[PanicRow], total: int) -> None:
 
 
 def _show_record(found: PanicRecord) -> None:
-    out = _console()
+    out = console()
     panic = found.panic
-    out.print(f"[bold]{panic_ref(panic.id)}[/]  [bold]{_plain(panic.host)}[/]: {_plain(panic.title)}")
+    out.print(f"[bold]{panic_ref(panic.id)}[/]  [bold]{plain(panic.host)}[/]: {plain(panic.title)}")
     table = Table.grid(padding=(0, 2))
     for name, value in _facts(found):
         table.add_row(f"  [dim]{name}[/]", value)
     out.print(table)
     lines = (panic.crash_lines or panic.text).splitlines()
-    _section(out, "crash", [_plain(line, "") for line in lines[:_CRASH_LINES]], len(lines) - _CRASH_LINES)
+    _section(out, "crash", [plain(line, "") for line in lines[:_CRASH_LINES]], len(lines) - _CRASH_LINES)
     for run, steps in found.runs:
-        told = [f"{step.state:<8} {_plain(step.title)}: {_plain(step.summary)}" for step in steps]
+        told = [f"{step.state:<8} {plain(step.title)}: {plain(step.summary)}" for step in steps]
         _section(out, f"{run.kind}, {run.state.value}, asked {_when(run.asked_at)}", told or ["no step yet"])
     _section(
         out,
         "changes",
         [
-            f"{_plain(k.key)} {k.state}: {_plain(k.summary)} ({_plain(k.status)}) {_plain(k.url, '')}"
+            f"{plain(k.key)} {k.state}: {plain(k.summary)} ({plain(k.status)}) {plain(k.url, '')}"
             for k in found.links
         ],
     )
-    _section(out, "artefacts", [f"{_plain(a.name)} {size(a.size)} {_plain(a.path)}" for a in found.artefacts])
+    _section(out, "artefacts", [f"{plain(a.name)} {size(a.size)} {plain(a.path)}" for a in found.artefacts])
     timeline = found.timeline[-_TIMELINE:]
     _section(
         out,
         "timeline",
-        [f"{_when(entry.at)}  {_plain(entry.actor)}: {_plain(entry.text)}" for entry in timeline],
+        [f"{_when(entry.at)}  {plain(entry.actor)}: {plain(entry.text)}" for entry in timeline],
         found.timeline_total - len(timeline),
     )
 
@@ -238,40 +182,40 @@ def _facts(found: PanicRecord) -> Iterator[tuple[str, str]]:
     yield "occurred", f"{_when(panic.occurred_at)}, up {span(panic.uptime_seconds)}"
     yield (
         "kernel",
-        " ".join(_plain(part) for part in (panic.kernel, panic.kernel_build, panic.arch) if part) or "-",
+        " ".join(plain(part) for part in (panic.kernel, panic.kernel_build, panic.arch) if part) or "-",
     )
-    yield "kind", f"{_plain(panic.kind)}, signature {_plain(panic.signature_key)}"
+    yield "kind", f"{plain(panic.kind)}, signature {plain(panic.signature_key)}"
     fleet = [
         ("ring", panic.ring),
         ("hardware", panic.hardware),
         ("owner", panic.owner),
         ("", panic.criticality),
     ]
-    yield "fleet", ", ".join(f"{name} {_plain(value)}".strip() for name, value in fleet if value)
+    yield "fleet", ", ".join(f"{name} {plain(value)}".strip() for name, value in fleet if value)
     if panic.frames:
-        yield "frames", _plain(" < ".join(panic.frames[:8]))
+        yield "frames", plain(" < ".join(panic.frames[:8]))
     if panic.taint:
-        yield "taint", _plain(", ".join(panic.taint))
+        yield "taint", plain(", ".join(panic.taint))
     dump = [
         panic.dump_state.value,
         size(panic.dump_size) if panic.dump_size else "",
-        _plain(panic.dump_path, ""),
+        plain(panic.dump_path, ""),
     ]
     if panic.dump_state is not DumpState.UNKNOWN or panic.dump_path:
         yield "dump", " ".join(part for part in dump if part)
     if panic.down_since or panic.back_at:
         yield (
             "down",
-            f"{_when(panic.down_since)} until {_when(panic.back_at)}, then {_plain(panic.running_kernel)}",
+            f"{_when(panic.down_since)} until {_when(panic.back_at)}, then {plain(panic.running_kernel)}",
         )
-    yield "before", _plain(recurrence_line(found.recurrence))
+    yield "before", plain(recurrence_line(found.recurrence))
     if incident is None:
         yield "incident", "none"
         return
     others = f", {found.others} more in it" if found.others else ""
     yield "incident", f"{incident_ref(incident.id)} {incident.state.value}{others}"
     if incident.cause or incident.fixed_by:
-        yield "cause", f"{_plain(incident.cause)}; fixed by {_plain(incident.fixed_by)}"
+        yield "cause", f"{plain(incident.cause)}; fixed by {plain(incident.fixed_by)}"
 
 
 def _section(out: Console, name: str, lines: Sequence[str], left_out: int = 0) -> None:
@@ -282,14 +226,3 @@ def _section(out: Console, name: str, lines: Sequence[str], left_out: int = 0) -
         out.print(f"  {line}", soft_wrap=True)
     if left_out > 0:
         out.print(f"  [dim]… {left_out} more[/]")
-
-
-def _complain(message: str, example: str = "") -> None:
-    hint = f" Example: {example}" if example else ""
-    ending = "" if message.endswith((".", "?", "!")) else "."
-    print(f"panicroom: {message}{ending}{hint}", file=sys.stderr)
-
-
-def _for_terminal(text: str) -> str:
-    """What is said in Slack, as it is said here."""
-    return printable(html.unescape(text).replace("/panic ", "panicroom ").replace("`", ""))

@@ -104,6 +104,12 @@ class Metrics:
             ["what"],
             registry=self.registry,
         )
+        self.retention_freed = Counter(
+            "panicroom_retention_freed_bytes_total",
+            "Bytes of dumps that retention removed: central, local (on hosts).",
+            ["place"],
+            registry=self.registry,
+        )
         self.sweep_finished = Gauge(
             "panicroom_sweep_finished_timestamp_seconds",
             "When the last sweep of this process was done, in seconds since the epoch; 0 before the first.",
@@ -149,6 +155,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.jira_hooks = Counter(
+            "panicroom_jira_hooks_total",
+            "Notifications at POST /v1/jira by outcome: accepted (a linked ticket is read again), ignored (no ticket "
+            "of ours is in it), or the error code.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.changes_told = Counter(
             "panicroom_changes_told_total",
             "Changes told at POST /v1/changes and by feed files, by outcome: new, updated, unchanged; bad_file, or the "

@@ -45,6 +45,10 @@ SECTIONS = {
     "central": "Where vmcores are copied to, and how gently. See [central-store.md](central-store.md).",
     "central.patience": "How long a host or a store that does not answer is waited for while a dump is copied; counted "
     "anew with each part that has come.",
+    "retention": "How long dumps are kept, on hosts and in central. See [retention.md](retention.md).",
+    "retention.low": "Of hosts of criticality `low`.",
+    "retention.normal": "Of hosts of criticality `normal`.",
+    "retention.critical": "Of hosts of criticality `critical`.",
     "sweep": "The look for dumps that nobody reported. See [sweep.md](sweep.md).",
     "sweep.directories": "A directory that the hosts' kdump itself writes to over NFS or SSH, mounted where the bot "
     "runs.",
@@ -92,7 +96,9 @@ DESCRIPTIONS = {
     "evidence.journal_timeout": "Seconds for one journal.",
     "evidence.redact": "Redact the text of the bundle that goes to Slack; false only where Slack may hold what the "
     "host holds.",
-    "jira.url": "Address of Jira, with its context path.",
+    "jira.url": "Address of Jira at which people browse, with its context path.",
+    "jira.api_url": "Where the REST API is asked, when not at `jira.url`: `https://api.atlassian.com/ex/jira/CLOUD-ID` "
+    "for an API token with scopes.",
     "jira.flavour": "`cloud` (email and API token) or `datacenter` (personal access token, no email).",
     "jira.email": "The account of the token, for Cloud.",
     "jira.token": "API token or personal access token.",

@@ -32,6 +32,7 @@ from commands.evidence.contents import EvidenceConfig
 from commands.incident.config import IncidentConfig, RoutingConfig
 from commands.intake.config import IntakeConfig, NetconsoleConfig
 from commands.inventory import HostEntry, Inventory
+from commands.retention.policy import RetentionConfig
 from commands.sizes import Size
 from commands.sweep.config import SweepConfig
 from commands.triage.runbook import TriageConfig
@@ -188,6 +189,7 @@ class Settings(BaseSettings):
     analysis: AnalysisConfig = AnalysisConfig()
     central: CentralConfig = CentralConfig()
     sweep: SweepConfig = SweepConfig()
+    retention: RetentionConfig = RetentionConfig()
     changes: ChangesConfig = ChangesConfig()
     jira: JiraConfig | None = None
     feed: FeedConfig = FeedConfig()

@@ -1,4 +1,4 @@
-"""The sweep as the bot runs it: an SSH client of its own, and old crashes kept as `panicroom import` keeps them."""
+"""The sweep as the bot runs it: through the bot's one SSH client, and old crashes kept as `panicroom import` does."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from storage import DumpState
 from storage.inbox import ReportInbox
 
 
-def make_sweep(context: Context, reports: ReportInbox, settings: Settings, metrics: Metrics) -> SweepDesk:
-    """A fleet that is down must not keep triage waiting for a connection: the sweep has a client of its own, which
-    keeps none that it has done with."""
+def make_sweep(
+    context: Context, client: SshClient, reports: ReportInbox, settings: Settings, metrics: Metrics
+) -> SweepDesk:
+    """`client` is the one that triage goes by: sweep and triage together connect to no more hosts than it allows."""
     config, ssh = settings.sweep, settings.ssh
-    client = SshClient(ssh.model_copy(update={"hosts_at_once": config.parallelism, "idle_seconds": 0.0}))
     visitor = Visitor(
-        context, client, reports, config, CrashHistory(context, settings.intake.same_boot_within)
-    )
+        context, client, reports, config, CrashHistory(context, settings.intake.same_boot_within),
+        lives_after=settings.netconsole.lives_after,
+    )  # fmt: skip
     desk = SweepDesk(
         context,
         visitor,

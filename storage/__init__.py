@@ -5,9 +5,12 @@ from __future__ import annotations
 from storage.changes import ChangeFinding, ChangeRecord, ChangeTouch
 from storage.copies import CopyState, DumpCopy, DumpPart
 from storage.database import Database
+from storage.derived import rebuild as rebuild_derived
 from storage.ids import incident_ref, panic_ref, parse_ref, report_ref
+from storage.known import KnownCause
 from storage.live import LiveSighting, LiveState
 from storage.problems import ProblemTicket
+from storage.retention import CopyCare, HostKeeps, ItemState, Pin, RetentionItem, RetentionRun
 from storage.sweeps import PlaceState, SweepPlace, SweepRun, SweepState
 from storage.tables import (
     AuditEntry,
@@ -43,6 +46,7 @@ __all__ = [
     "ChangeLink",
     "ChangeRecord",
     "ChangeTouch",
+    "CopyCare",
     "CopyState",
     "Correction",
     "Database",
@@ -50,16 +54,22 @@ __all__ = [
     "DumpPart",
     "DumpState",
     "Host",
+    "HostKeeps",
     "Incident",
     "IncidentState",
+    "ItemState",
+    "KnownCause",
     "LiveSighting",
     "LiveState",
     "MessageState",
     "Panic",
+    "Pin",
     "PlaceState",
     "ProblemTicket",
     "Report",
     "ReportState",
+    "RetentionItem",
+    "RetentionRun",
     "RunState",
     "RunbookRun",
     "Signature",
@@ -76,6 +86,7 @@ __all__ = [
     "incident_ref",
     "panic_ref",
     "parse_ref",
+    "rebuild_derived",
     "report_ref",
     "utc_now",
 ]

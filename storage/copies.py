@@ -21,6 +21,8 @@ class CopyState(StrEnum):
     VERIFIED = "verified"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    DAMAGED = "damaged"  # it was verified, and a later look found it otherwise: it counts as none
+    REMOVED = "removed"  # by retention: gone from the store, or about to be; the row is its history
 
 
 UNDER_WAY = (CopyState.WAITING, CopyState.COPYING, CopyState.CHECKING)

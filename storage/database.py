@@ -25,7 +25,15 @@ def make_engine(url: str) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=8, max_overflow=4, pool_pre_ping=True)
+        server = create_engine(url, pool_size=8, max_overflow=4, pool_pre_ping=True)
+
+        @event.listens_for(server, "connect")
+        def _without_compiling(connection: Any, _record: Any) -> None:
+            # Our queries read some thousand rows; to compile one takes PostgreSQL longer than to run it.
+            connection.execute("SET jit = off")
+            connection.commit()
+
+        return server
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10}, pool_size=8)

@@ -1,68 +1,25 @@
-"""Which panics a list shows: filters as data, and the queries that obey them."""
+"""Panics as a list shows them, a page at a time, and the other small questions to the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import ColumnElement, false, func, or_
+from sqlalchemy import func
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
+from storage.conditions import counted
+from storage.filters import Filters, Match, Pattern, Releases, Sort
+from storage.paging import Place, page_ids
 from storage.tables import DumpState, Incident, IncidentState, Panic, Report, ReportState
 from storage.work import SlackMessage
 
-
-class Match(StrEnum):
-    """How a pattern is held against a column; never with regard to case."""
-
-    PREFIX = "prefix"
-    EXACT = "exact"
-    GLOB = "glob"  # `*` any run of characters, `?` one; the whole value must match
-    CONTAINS = "contains"
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """One wanted value of a filter. Nothing in `text` has a meaning to SQL."""
-
-    text: str
-    how: Match = Match.PREFIX
-
-    @property
-    def like(self) -> str:
-        r"""The LIKE pattern, to be used with `ESCAPE '\'`."""
-        escaped = self.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        if self.how is Match.GLOB:
-            return escaped.replace("*", "%").replace("?", "_")
-        return {Match.PREFIX: f"{escaped}%", Match.EXACT: escaped, Match.CONTAINS: f"%{escaped}%"}[self.how]
-
-
-@dataclass(frozen=True)
-class Filters:
-    """All fields together must hold; of several patterns in one field, one must. Empty: no condition.
-
-    `since` is inclusive, `until` exclusive. `states` holds IncidentState values, or "none" for a panic
-    without an incident. `same_as` are ids of panics whose signature is wanted. `upto_id` freezes a list
-    while somebody pages through it.
-    """
-
-    host: tuple[Pattern, ...] = ()
-    kernel: tuple[Pattern, ...] = ()
-    kind: tuple[Pattern, ...] = ()
-    ring: tuple[Pattern, ...] = ()
-    hardware: tuple[Pattern, ...] = ()
-    signature: tuple[Pattern, ...] = ()
-    same_as: tuple[int, ...] = ()
-    states: tuple[str, ...] = ()
-    since: datetime | None = None
-    until: datetime | None = None
-    words: tuple[str, ...] = ()  # each must stand in the title
-    incident: int | None = None
-    upto_id: int | None = None
+__all__ = [
+    "Filters", "HeldReport", "Match", "PanicRow", "Pattern", "Place", "Releases", "Sort", "count_panics", "list_rows",
+    "newest_panic_id", "parents_of", "reports_held", "reports_waiting", "threads_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,9 +54,9 @@ class HeldReport:
     error: str | None
 
 
-def count_panics(session: Session, filters: Filters) -> int:
-    """Exactly how many panics match."""
-    return session.exec(select(func.count()).select_from(Panic).where(*_conditions(filters))).one()
+def count_panics(session: Session, filters: Filters, *, most: int | None = None) -> int:
+    """Exactly how many panics match; with `most`, `most` and one says that there are more than that."""
+    return counted(session, filters, most)
 
 
 def newest_panic_id(session: Session) -> int:
@@ -130,22 +87,32 @@ def reports_held(session: Session, state: ReportState, *, limit: int = 10) -> li
     return [HeldReport(*row) for row in rows]
 
 
-def list_rows(session: Session, filters: Filters, *, limit: int = 50, offset: int = 0) -> list[PanicRow]:
-    """The matching panics, newest first. The panic's text is not read."""
+def list_rows(
+    session: Session,
+    filters: Filters,
+    *,
+    limit: int = 50,
+    after: PanicRow | Place | None = None,
+    before: PanicRow | Place | None = None,
+) -> list[PanicRow]:
+    """The matching panics in the order of `filters.sort`: those after a place, those before one, or the first.
+
+    In each case in the list's own order, and however far down the list at the cost of the first page. The panics'
+    texts are not read.
+    """
+    ids = page_ids(session, filters, limit, _place(after), _place(before))
     columns = (
         col(Panic.id), col(Panic.host), col(Panic.occurred_at), col(Panic.kernel), col(Panic.kind),
         col(Panic.title), col(Panic.signature_key), col(Panic.ring), col(Panic.hardware),
         col(Panic.deliberate), col(Panic.dump_state), col(Panic.dump_size), col(Panic.incident_id),
     )  # fmt: skip
-    found = session.execute(
-        sa_select(*columns)
-        .where(*_conditions(filters))
-        .order_by(col(Panic.occurred_at).desc(), col(Panic.id).desc())
-        .limit(limit)
-        .offset(offset)
-    ).all()
-    threads = parents_of(session, {row[12] for row in found if row[12] is not None})
-    return [PanicRow(*row, *threads.get(row[12], (None, None, None))) for row in found]
+    found = {row[0]: row for row in session.execute(sa_select(*columns).where(col(Panic.id).in_(ids)))}
+    threads = parents_of(session, {row[12] for row in found.values() if row[12] is not None})
+    return [PanicRow(*found[i], *threads.get(found[i][12], (None, None, None))) for i in ids if i in found]
+
+
+def _place(row: PanicRow | Place | None) -> Place | None:
+    return Place(row.id, row.occurred_at, row.host, row.kernel) if isinstance(row, PanicRow) else row
 
 
 def parents_of(
@@ -185,52 +152,3 @@ def threads_of(session: Session, panic_ids: Collection[int]) -> dict[int, str]:
     ).all()
     known = {key: address for key, address in addresses if address}
     return {i: known[f"incident:{incident}"] for i, incident in placed if f"incident:{incident}" in known}
-
-
-def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    for column, patterns in (
-        (Panic.host, filters.host),
-        (Panic.kernel, filters.kernel),
-        (Panic.kind, filters.kind),
-        (Panic.ring, filters.ring),
-        (Panic.hardware, filters.hardware),
-    ):
-        if patterns:
-            conditions.append(_any_of(column, patterns))
-    if filters.signature or filters.same_as:
-        wanted = [_any_of(Panic.signature_key, filters.signature)] if filters.signature else []
-        if filters.same_as:
-            # Causes nobody could read share a key and nothing else: of those only the panic itself is meant.
-            keys = select(Panic.signature_key).where(
-                col(Panic.id).in_(filters.same_as), col(Panic.kind) != "unknown"
-            )
-            wanted += [col(Panic.signature_key).in_(keys), col(Panic.id).in_(filters.same_as)]
-        conditions.append(or_(*wanted))
-    if filters.states:
-        conditions.append(_in_states(filters.states))
-    if filters.since is not None:
-        conditions.append(col(Panic.occurred_at) >= filters.since)
-    if filters.until is not None:
-        conditions.append(col(Panic.occurred_at) < filters.until)
-    conditions += [_any_of(Panic.title, (Pattern(word, Match.CONTAINS),)) for word in filters.words]
-    if filters.incident is not None:
-        conditions.append(col(Panic.incident_id) == filters.incident)
-    if filters.upto_id is not None:
-        conditions.append(col(Panic.id) <= filters.upto_id)
-    return conditions
-
-
-def _any_of(column: Any, patterns: Sequence[Pattern]) -> ColumnElement[bool]:
-    return or_(false(), *(col(column).ilike(p.like, escape="\\") for p in patterns))
-
-
-def _in_states(states: Sequence[str]) -> ColumnElement[bool]:
-    """By subquery on the incidents: `incident_id` has an index, and lies behind the panic's long text."""
-    wanted: list[ColumnElement[bool]] = []
-    named = [IncidentState(s) for s in states if s != "none"]
-    if named:
-        wanted.append(col(Panic.incident_id).in_(select(Incident.id).where(col(Incident.state).in_(named))))
-    if "none" in states:
-        wanted.append(col(Panic.incident_id).is_(None))
-    return or_(*wanted)

@@ -1,12 +1,11 @@
 """What is known of a panic's past: on its host, with its signature, on which kernels, rings and hardware.
 
-Every figure comes from an index (`ix_panic_host_occurred`, `ix_panic_signature_occurred`, the single-column
-indexes on kernel, ring and hardware); no query reads the columns that lie behind the panic's text.
+Every figure comes from an index (`ix_panic_host_occurred`, `ix_panic_signature_occurred`, those on kernel, ring and
+hardware) or from the roll-ups; no query reads the columns that lie behind the panic's text.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +17,16 @@ from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from storage.ids import panic_ref
+from storage.kernels import includes_fix, kernel_base, kernel_order
+from storage.known import KnownCause
+from storage.rollups import Cut, panic_day, panic_place
 from storage.tables import Incident, Panic
+
+__all__ = ["Recurrence", "is_readable", "kernel_order", "ordinal", "recurrence", "recurrence_line"]
 
 HOST_WINDOW = timedelta(days=30)
 SIMILAR_SHOWN = 3
+NEW_SINCE_HOSTS = 2  # one host alone on the older kernel does not make a signature new
 
 # A loose index scan: one look-up a distinct kernel, however many panics there are. The same in SQLite and
 # PostgreSQL, which both lack a skip scan for DISTINCT.
@@ -58,9 +63,19 @@ class Recurrence:
     signature_hosts: int = 0
     signature_first: datetime | None = None
     signature_last: datetime | None = None
+    signature_previous_at: datetime | None = None  # the last one before this panic
     by_kernel: Mapping[str, int] = field(default_factory=dict)  # with this signature, kernel known
     kernel_unknown: int = 0  # with this signature, kernel not known
     kernel_without: str | None = None  # the nearest older kernel that has panics, none of this signature
+    without_hosts: int = 0  # hosts that are known to have run that kernel: they panicked on it
+    without_days: int = 0  # whole days between the first and the last of those panics
+    new_since: str | None = None  # the oldest kernel with it, when an older one was seen on hosts enough
+    fixed_in: str | None = None  # the kernel that people say mends it
+    came_back: bool = (
+        False  # this panic's kernel is that one or a later one, and it occurred after that was said
+    )
+    ring: str | None = None
+    hardware: str | None = None
     same_ring: int = 0  # with this signature, in the panic's ring (itself included)
     same_hardware: int = 0  # with this signature, on the panic's hardware (itself included)
     ring_tells: str | None = None  # the ring, when all are in it and panics in other rings are known
@@ -87,6 +102,8 @@ def recurrence(session: Session, panic: Panic) -> Recurrence:
         "host_previous_at": previous,
         "readable": is_readable(panic.kind, panic.signature_key),
         "deliberate": panic.deliberate,
+        "ring": panic.ring,
+        "hardware": panic.hardware,
     }
     if not base["readable"]:
         return Recurrence(**base)
@@ -96,17 +113,21 @@ def recurrence(session: Session, panic: Panic) -> Recurrence:
 def recurrence_line(facts: Recurrence, *, similar: bool = True) -> str:
     """The facts as a line of plain text, to be escaped for Slack: kernel and hardware names come from hosts.
 
-    "3rd panic on this host in 30 d · 12th with this signature, all on 6.1.0-31, none on 6.1.0-30 · similar:
-    P-12, P-33". What the data do not support is left out: "all on" needs two panics, "none on" a kernel
-    that has panics of other signatures, "all in ring" and "all on HARDWARE" panics from elsewhere. Without `similar`
-    its end is left out, for readers who get it as links.
+    "3rd panic on this host in 30 d · 12th with this signature, new since 6.1.0-31, all on it, never on 6.1.0-30 (seen
+    on 212 hosts, 40 days), only on Dell R640 · first seen 2026-11-02, last before this 2026-11-18 · similar: P-12".
+    What the data do not support is left out: "all on" needs two panics, "never on" a kernel on which hosts panicked
+    of other causes, "only on HARDWARE" and "only in ring" panics from elsewhere, "came back" a later kernel than the
+    one that was said to mend it. Without `similar` its end is left out, for readers who get it as links.
     """
     parts = [_host_words(facts)]
     if facts.readable:
         parts.append(_signature_words(facts))
+        if facts.came_back:
+            parts.append(f"came back after being marked fixed in {facts.fixed_in}")
+        parts.append(_seen_words(facts))
     if similar and facts.similar:
         parts.append("similar: " + ", ".join(panic_ref(i) for i in facts.similar))
-    return " · ".join(parts)
+    return " · ".join(part for part in parts if part)
 
 
 def ordinal(number: int) -> str:
@@ -116,14 +137,6 @@ def ordinal(number: int) -> str:
     if number % 100 in (11, 12, 13):
         return f"{number}th"
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
-
-
-def kernel_order(release: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key in which 6.1.0-9 comes before 6.1.0-31."""
-    return tuple(
-        (1, int(part[:18]), "") if part.isdecimal() and part.isascii() else (0, 0, part)
-        for part in re.findall(r"[0-9]+|[^0-9]+", release)
-    )
 
 
 # -- queries ------------------------------------------------------------------------------------------
@@ -160,52 +173,103 @@ def _on_host(session: Session, panic: Panic) -> tuple[int, int, datetime | None]
 
 def _with_signature(session: Session, panic: Panic) -> dict[str, Any]:
     same = col(Panic.signature_key) == panic.signature_key
-    places = (col(Panic.kernel), col(Panic.ring), col(Panic.hardware))
-    moments = (func.min(Panic.occurred_at), func.max(Panic.occurred_at))
-    groups = session.execute(sa_select(*places, func.count(), *moments).where(same).group_by(*places)).all()
+    moment = col(Panic.occurred_at)
+    # One walk through the index, which holds the hosts and whether it was a test.
+    hosts, tests, before = session.exec(
+        select(
+            func.count(func.distinct(Panic.host)),
+            func.count().filter(col(Panic.deliberate)),
+            func.count().filter(moment < panic.occurred_at),
+        ).where(same)
+    ).one()
     kernels: Counter[str] = Counter()
     rings: Counter[str | None] = Counter()
     hardware: Counter[str | None] = Counter()
     unknown_kernel = 0
-    for kernel, ring, machine, count, _first, _last in groups:
+    for kernel, ring, machine, count in _places(session, panic.signature_key, tests=bool(tests)):
         if kernel:
             kernels[kernel] += count
         else:
             unknown_kernel += count
-        rings[ring] += count
-        hardware[machine] += count
+        rings[ring or None] += count
+        hardware[machine or None] += count
     total = sum(rings.values())
-    place, hosts = session.exec(
-        select(
-            func.count().filter(_not_after(panic)),
-            func.count(func.distinct(Panic.host)),
-        )
-        .select_from(Panic)
-        .where(same)
+    # One aggregate a query: only then is it one step in the index.
+    first = session.exec(select(func.min(moment)).where(same)).one()
+    last = session.exec(select(func.max(moment)).where(same)).one()
+    upto = (same, moment <= panic.occurred_at, _not_after(panic))
+    beside = session.exec(
+        select(func.count()).where(same, moment == panic.occurred_at, col(Panic.id) <= panic.id)
     ).one()
+    newest_first = (moment.desc(), col(Panic.id).desc())
+    previous = session.exec(
+        select(Panic.occurred_at).where(*upto, col(Panic.id) != panic.id).order_by(*newest_first).limit(1)
+    ).first()
     others = session.exec(
-        select(Panic.id)
-        .where(same, col(Panic.id) != panic.id)
-        .order_by(col(Panic.occurred_at).desc(), col(Panic.id).desc())
-        .limit(SIMILAR_SHOWN)
+        select(Panic.id).where(same, col(Panic.id) != panic.id).order_by(*newest_first).limit(SIMILAR_SHOWN)
     ).all()
     return {
-        "signature_ordinal": place,
+        "signature_ordinal": before + beside,
         "signature_total": total,
         "signature_hosts": hosts,
-        "signature_first": min(g[4] for g in groups),
-        "signature_last": max(g[5] for g in groups),
+        "signature_first": first,
+        "signature_last": last,
+        "signature_previous_at": previous,
         "by_kernel": dict(sorted(kernels.items(), key=lambda item: (-item[1], kernel_order(item[0])))),
         "kernel_unknown": unknown_kernel,
-        "kernel_without": _older_kernel_without(session, kernels)
-        if total > 1 and not unknown_kernel
-        else None,
+        **(_older_kernel(session, kernels) if total > 1 and not unknown_kernel else {}),
+        **_fixed(session, panic),
         "same_ring": rings[panic.ring] if panic.ring else 0,
         "same_hardware": hardware[panic.hardware] if panic.hardware else 0,
         "ring_tells": _tells(session, Panic.ring, rings),
         "hardware_tells": _tells(session, Panic.hardware, hardware),
         "similar": tuple(i for i in others if i is not None),
         "previous_incident": _previous_incident(session, panic),
+    }
+
+
+def _places(session: Session, signature_key: str, *, tests: bool) -> Any:
+    """(kernel, ring, hardware, panics) of a signature; the roll-up of days does not count `tests`."""
+    places: tuple[Any, ...]
+    if tests:
+        places = (col(Panic.kernel), col(Panic.ring), col(Panic.hardware))
+        counted = sa_select(*places, func.count()).where(col(Panic.signature_key) == signature_key)
+    else:
+        day = panic_day.c
+        places = (day.kernel, day.ring, day.hardware)
+        counted = sa_select(*places, func.sum(day.panics)).where(day.signature_key == signature_key)
+    return session.execute(counted.group_by(*places)).all()
+
+
+def _older_kernel(session: Session, kernels: Counter[str]) -> dict[str, Any]:
+    """The nearest older kernel without this signature, and how many hosts are known to have run it for how long."""
+    without = _older_kernel_without(session, kernels)
+    if without is None:
+        return {}
+    hosts = session.execute(
+        sa_select(func.count()).where(panic_place.c.cut == Cut.KERNEL.value, panic_place.c.value == without)
+    ).scalar_one()
+    ran = col(Panic.kernel) == without
+    first = session.exec(select(func.min(Panic.occurred_at)).where(ran)).one()
+    last = session.exec(select(func.max(Panic.occurred_at)).where(ran)).one()
+    oldest = min(kernels, key=kernel_order)
+    new = hosts >= NEW_SINCE_HOSTS and kernel_base(oldest) != kernel_base(without)
+    return {
+        "kernel_without": without,
+        "without_hosts": hosts,
+        "without_days": (last - first).days,
+        "new_since": oldest if new else None,
+    }
+
+
+def _fixed(session: Session, panic: Panic) -> dict[str, Any]:
+    known = session.get(KnownCause, panic.signature_key)
+    if known is None or known.fixed_in is None:
+        return {}
+    said_before = known.marked_at is not None and known.marked_at < panic.occurred_at
+    return {
+        "fixed_in": known.fixed_in,
+        "came_back": said_before and not panic.deliberate and includes_fix(panic.kernel, known.fixed_in),
     }
 
 
@@ -273,22 +337,32 @@ def _signature_words(facts: Recurrence) -> str:
     words = ordinal(facts.signature_ordinal)
     if facts.signature_total > facts.signature_ordinal:
         words += f" of {facts.signature_total}"
-    clauses = [f"{words} with this signature", *_kernel_words(facts)]
-    if facts.hardware_tells:
-        clauses.append(f"all on {facts.hardware_tells}")
-    if facts.ring_tells:
-        clauses.append(f"all in ring {facts.ring_tells}")
+    clauses = [f"{words} with this signature"]
+    if facts.signature_hosts > 1:
+        clauses[0] += f" ({facts.signature_hosts} hosts)"
+    clauses += _kernel_words(facts)
+    clauses += _place_words(facts.hardware_tells, facts.hardware, facts.same_hardware, facts, "on")
+    clauses += _place_words(facts.ring_tells, facts.ring, facts.same_ring, facts, "in ring")
     return ", ".join(clauses)
+
+
+def _place_words(tells: str | None, here: str | None, count: int, facts: Recurrence, where: str) -> list[str]:
+    if tells:
+        return [f"only {where} {tells}"]
+    if here and 0 < count < facts.signature_total:
+        return [f"{count} {where} {here}"]
+    return []
 
 
 def _kernel_words(facts: Recurrence) -> list[str]:
     if not facts.by_kernel:
         return []
+    clauses = [f"new since {facts.new_since}"] if facts.new_since else []
     if len(facts.by_kernel) == 1 and not facts.kernel_unknown:
-        clauses = [f"all on {next(iter(facts.by_kernel))}"]
+        clauses.append("all on it" if facts.new_since else f"all on {next(iter(facts.by_kernel))}")
     else:
         shown = list(facts.by_kernel.items())[:3]
-        clauses = [f"{count} on {kernel}" for kernel, count in shown]
+        clauses += [f"{count} on {kernel}" for kernel, count in shown]
         rest = len(facts.by_kernel) - len(shown)
         if rest:
             count = sum(facts.by_kernel.values()) - sum(c for _, c in shown)
@@ -296,5 +370,25 @@ def _kernel_words(facts: Recurrence) -> list[str]:
         if facts.kernel_unknown:
             clauses.append(f"{facts.kernel_unknown} on a kernel not known")
     if facts.kernel_without:
-        clauses.append(f"none on {facts.kernel_without}")
+        clauses.append(f"never on {facts.kernel_without} (seen on {_evidence(facts)})")
     return clauses
+
+
+def _evidence(facts: Recurrence) -> str:
+    """ "212 hosts, 40 days"; less than a day is not told."""
+    hosts = f"{facts.without_hosts} host{'s' if facts.without_hosts != 1 else ''}"
+    if not facts.without_days:
+        return hosts
+    return f"{hosts}, {facts.without_days} day{'s' if facts.without_days != 1 else ''}"
+
+
+def _seen_words(facts: Recurrence) -> str:
+    """First and last seen, as days in UTC; nothing of the only one."""
+    words = []
+    if facts.signature_ordinal > 1 and facts.signature_first is not None:
+        words.append(f"first seen {facts.signature_first:%Y-%m-%d}")
+    if facts.signature_ordinal < facts.signature_total and facts.signature_last is not None:
+        words.append(f"last {facts.signature_last:%Y-%m-%d}")
+    elif facts.signature_ordinal > 2 and facts.signature_previous_at is not None:
+        words.append(f"last before this {facts.signature_previous_at:%Y-%m-%d}")
+    return ", ".join(words)

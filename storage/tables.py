@@ -93,7 +93,10 @@ class Incident(SQLModel, table=True):
     """One thread in Slack: panics of one signature that belong together."""
 
     __tablename__ = "incident"
-    __table_args__ = (Index("ix_incident_signature_state", "signature_key", "state"),)
+    __table_args__ = (
+        Index("ix_incident_signature_state", "signature_key", "state"),
+        Index("ix_incident_state", "state"),
+    )
     id: int | None = Field(default=None, primary_key=True)
     signature_key: str = Field(max_length=300)
     title: str = Field(max_length=400)
@@ -126,23 +129,29 @@ class Panic(SQLModel, table=True):
     __tablename__ = "panic"
     __table_args__ = (
         Index("ix_panic_host_occurred", "host", "occurred_at"),
-        Index("ix_panic_signature_occurred", "signature_key", "occurred_at"),
+        Index("ix_panic_signature_occurred", "signature_key", "occurred_at", "host", "deliberate"),
+        # With `id`, so that a list is read in its order; with the rest, so that hosts are counted from it alone.
+        Index("ix_panic_occurred", "occurred_at", "id", "host", "deliberate"),
+        Index("ix_panic_kernel_occurred", "kernel", "occurred_at"),
+        Index("ix_panic_kind_occurred", "kind", "occurred_at"),
+        Index("ix_panic_ring_occurred", "ring", "occurred_at"),
+        Index("ix_panic_hardware_occurred", "hardware", "occurred_at"),
     )
     id: int | None = Field(default=None, primary_key=True)
     host: str = Field(max_length=255)
-    ring: str | None = Field(default=None, index=True)
-    hardware: str | None = Field(default=None, index=True)
+    ring: str | None = None
+    hardware: str | None = None
     criticality: str = "normal"
     owner: str | None = None
     boot_id: str | None = Field(default=None, max_length=64, index=True)
     boot_started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    occurred_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    occurred_at: datetime = Field(sa_type=UtcDateTime)
     reported_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
-    kernel: str | None = Field(default=None, index=True, max_length=200)
+    kernel: str | None = Field(default=None, max_length=200)
     kernel_build: str | None = None
     arch: str | None = None
     uptime_seconds: float | None = None
-    kind: str = Field(default="unknown", index=True, max_length=40)
+    kind: str = Field(default="unknown", max_length=40)
     title: str = Field(max_length=400)
     signature_key: str = Field(max_length=300)
     function: str | None = None

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bot.cli import hosts, memory, service
+from bot.cli import hosts, memory, retention, service
 from bot.version import VERSION
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(service.app)
 app.add_typer(memory.app)
 app.add_typer(hosts.app)
+app.add_typer(retention.app)
 
 
 def _show_version(wanted: bool) -> None:

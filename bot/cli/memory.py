@@ -1,4 +1,4 @@
-"""Panics from the terminal: `list`, `show`, `analyze`, `parse`, `import`, `report`."""
+"""Panics from the terminal: `list`, `show`, `top`, `export`, `analyze`, `parse`, `import`, `report`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ app = typer.Typer()
 def list_panics(
     filters: Annotated[
         list[str] | None,
-        typer.Argument(help="As in Slack: host:web-* kernel:6.1.* since:7d kind:… state:… words. None: all."),
+        typer.Argument(
+            help="As in Slack: host:web-* kernel:6.1.* since:7d kind:… has:dump sort:host. None: all."
+        ),
     ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="One JSON object a panic, and all of them.")
@@ -28,7 +30,7 @@ def list_panics(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """The panics that the bot knows, newest first. Status 0: there are any, 1: none, 2: wrong filter or database."""
+    """The panics that the bot knows. Status 0: there are any, 1: none, 2: wrong filter or database."""
     from bot.memory import list_command
 
     database = settings_of(config).database
@@ -48,6 +50,42 @@ def show(
 
     database = settings_of(config).database
     raise typer.Exit(show_command(database.url, database.shown, panic, as_json=json_lines))
+
+
+@app.command("top")
+def top(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="As in Slack: by kernel since:7d. Without a word: by signature, 30 days."),
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 10,
+    config: ConfigOption = None,
+) -> None:
+    """What had most panics: signatures, hosts, kernels, hardware or rings. Status 0: there are any, 1: none, 2: asked
+    wrongly, or wrong database."""
+    from bot.counting import top_command
+
+    database = settings_of(config).database
+    raise typer.Exit(top_command(database.url, database.shown, words or [], limit=limit, as_json=json_lines))
+
+
+@app.command("export")
+def export(
+    filters: Annotated[
+        list[str] | None, typer.Argument(help="As in Slack: host:web-* since:30d … None: all.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="How many at most. Default: 100000.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """The panics as CSV on standard output, safe to open in a spreadsheet. Status 0: there are any, 1: none, 2: wrong
+    filter or database."""
+    from bot.counting import export_command
+
+    database = settings_of(config).database
+    raise typer.Exit(export_command(database.url, database.shown, filters or [], limit=limit))
 
 
 @app.command()

@@ -23,6 +23,7 @@ from commands.analysis.analyst import (
 )
 from commands.analysis.dumps import copy_head, put_together, verified_copy
 from commands.analysis.reporting import KIND, attach_report
+from commands.analysis.scratch import clear_left
 from commands.analysis.watching import Cancelled, Watched
 from commands.errors import Impossible
 from commands.hosts import runs
@@ -126,6 +127,7 @@ class AnalysisDesk(DBOSConfiguredInstance):
         """At start: what a killed bot left is removed, and every run that is under way has its workflow."""
         active = await self.context.db.read(lambda s: runs.active_runs(s, kind=KIND))
         await asyncio.to_thread(self._tidy, {f"run-{run.id}" for run in active})
+        await asyncio.to_thread(clear_left, self.analyst.work_dir)
         for run in active:
             handle = await self._start(run)
             status = await handle.get_status()

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from commands.incident.rendering import Rendered, renderer
 from commands.incident.thread import incident_link
-from commands.incident.wording import span
+from commands.incident.wording import redacted, span
 from integrations.changes import Change
 from integrations.slack import blocks as b
 from integrations.slack.text import clean, date, escape, shorten, user
@@ -71,7 +71,7 @@ def link_modal(panic: Panic, *, channel: str = "", thread_ts: str | None = None)
 
     `channel` and `thread_ts` say where the person is answered.
     """
-    what = f"{escape(shorten(panic.host, 80))}: {escape(shorten(panic.title, 200))}"
+    what = f"{escape(shorten(panic.host, 80))}: {escape(shorten(redacted(panic.title, panic.host), 200))}"
     shown = [
         b.section(f"*{panic_ref(panic.id)}* {what}"),
         _search_box(),

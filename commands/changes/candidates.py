@@ -10,12 +10,15 @@ from sqlmodel import Session, col, select
 
 from commands.changes import records
 from commands.changes.hostside import Before, host_changes, merged
+from commands.changes.machine import Machine, read_machine, same_firmware
 from commands.changes.picture import Case, Fleets, read_case
 from commands.changes.weighing import Picture
 from commands.context import Context
 from commands.hostrecord import HostRecord, NetworkCard
 from integrations.changes import Change, ChangeError, ChangeTracker
 from storage import Panic, RunbookRun, RunState, StepResult
+
+_EARLIER = 5  # panics of the same host whose logs are read
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,11 @@ async def gather(
     `tracker` None: it is not asked (again), and what it told before counts. What it tells is kept, so that the
     next panic of the thread can be weighed without it.
     """
-    case = await ctx.db.read(lambda s: read_case(s, fleets, panic))
+    case, logged = await ctx.db.read(lambda s: _case_and_log(s, fleets, panic, look_back))
     since = case.picture.first_at - look_back
+    if logged:
+        seen = ctx.clock()
+        await ctx.db.write(lambda s: [records.keep(s, change, seen) for change in logged])
     failed: ChangeError | None = None
     if tracker is not None:
         try:
@@ -99,20 +105,59 @@ async def keep_host_record(
 
     def write(session: Session) -> list[Change]:
         case = read_case(session, fleets, panic)
-        first = case.picture.first_at
-        mine = next((s for s in case.picture.struck if s.host == case.place.name), None)
-        found = host_changes(
-            replace(record, host=case.place.name),
-            since=first - look_back,
-            until=first,
-            booted=mine.booted if mine is not None else None,
-            before=before_of(session, panic),
-        )
+        logged = read_machine(panic.text, panic.crash_lines).bios
+        # What runs now may have come after the crash.
+        same = logged is None or record.bios is None or same_firmware(logged, record.bios)
+        told = replace(record, host=case.place.name, bios=record.bios if same else logged)
+        found = _of_host(session, case, panic, told, look_back)
         for change in found:
             records.keep(session, change, now)
         return found
 
     return await ctx.db.write(write)
+
+
+def _case_and_log(
+    session: Session, fleets: Fleets, panic: Panic, look_back: timedelta
+) -> tuple[Case, list[Change]]:
+    """The case, and what its host's own logs say has changed between this panic and earlier ones."""
+    case = read_case(session, fleets, panic)
+    machine = read_machine(panic.text, panic.crash_lines)
+    if machine == Machine():
+        return case, []
+    record = HostRecord(case.place.name, bios=machine.bios, cards=machine.cards)
+    return case, _of_host(session, case, panic, record, look_back)
+
+
+def _of_host(
+    session: Session, case: Case, panic: Panic, record: HostRecord, look_back: timedelta
+) -> list[Change]:
+    first = case.picture.first_at
+    mine = next((s for s in case.picture.struck if s.host == case.place.name), None)
+    triaged = before_of(session, panic)
+    return host_changes(
+        record,
+        since=first - look_back,
+        until=first,
+        booted=mine.booted if mine is not None else None,
+        earlier=[*([triaged] if triaged is not None else []), *logged_before(session, panic)],
+    )
+
+
+def logged_before(session: Session, panic: Panic) -> list[Before]:
+    """What the logs of the same host's last few earlier panics said of its firmware and its network cards."""
+    rows = session.exec(
+        select(Panic.occurred_at, Panic.text, Panic.crash_lines)
+        .where(Panic.host == panic.host, col(Panic.id) != panic.id, Panic.occurred_at < panic.occurred_at)
+        .order_by(col(Panic.occurred_at).desc())
+        .limit(_EARLIER)
+    ).all()
+    found = []
+    for at, text, lines in rows:
+        machine = read_machine(text, lines)
+        if machine != Machine():
+            found.append(Before(at, machine.bios, machine.cards))
+    return found
 
 
 def before_of(session: Session, panic: Panic) -> Before | None:

@@ -20,6 +20,7 @@ from sqlmodel import Session, col, select
 from commands.changes import links
 from commands.changes.config import ChangesConfig
 from commands.changes.likely import most_likely, unsearched
+from commands.changes.loads import Loads
 from commands.changes.problems import Problems
 from commands.changes.search import Search
 from commands.changes.telling import Job, comment_body, read_job, renew, stale, told_now
@@ -29,11 +30,13 @@ from commands.errors import Impossible
 from integrations.changes import Change, ChangeError, ChangeTracker
 from integrations.slack.errors import SlackError
 from integrations.slack.text import clean, shorten
+from integrations.workload import WorkloadConfig
 from storage import ChangeLink, Panic, incident_ref, panic_ref
 
 log = structlog.get_logger(__name__)
 
 PARENT_WAIT = timedelta(seconds=1)  # how soon to look again for a parent message that is not posted yet
+RECOUNT = timedelta(hours=1)
 IDLE = 60.0  # seconds; the desk looks at least this often, should a wake-up have been lost
 
 
@@ -41,16 +44,22 @@ class ChangeDesk:
     """`await desk.run()` works until it is cancelled. `tracker` None: no tracker is configured."""
 
     def __init__(
-        self, ctx: Context, tracker: ChangeTracker | None, config: ChangesConfig | None = None
+        self,
+        ctx: Context,
+        tracker: ChangeTracker | None,
+        config: ChangesConfig | None = None,
+        workload: WorkloadConfig | None = None,
     ) -> None:
         self.ctx = ctx
         self.tracker = tracker
         self.config = config or ChangesConfig()
         self.search = Search(ctx, self.config)
+        self.loads = Loads(ctx, workload) if workload is not None and self.config.automatic else None
         self.watcher = Watcher(ctx, self.config, self._pause)
         wanted = self.config.problem
         self.problems = Problems(ctx, wanted, self.config.poll_every, self._pause) if wanted else None
         self._stale_at: datetime | None = None  # when comments that are behind were last looked for
+        self._counted_at: datetime | None = None  # when panics were last counted anew
         self._fed = False  # a feed told of a change that the young threads have not been weighed with
         self._event = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}  # at most `concurrency`
@@ -107,6 +116,9 @@ class ChangeDesk:
             if not self.config.automatic:
                 return
         await self._resume_searches()
+        beside = (
+            asyncio.create_task(self.loads.run(), name="changes:loads") if self.loads is not None else None
+        )
         try:
             while True:
                 self._event.clear()
@@ -121,9 +133,10 @@ class ChangeDesk:
                 except TimeoutError:
                     continue
         finally:
-            for task in self._working.values():
+            tasks = [*self._working.values(), *([beside] if beside is not None else [])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._working.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- what is due ----------------------------------------------------------------------------------
 
@@ -149,6 +162,7 @@ class ChangeDesk:
         now = self.ctx.clock()
         if tracker is not None:
             await self._renew_stale(now)
+            await self._recount(now)
         # Those at work are due, too: with as many more rows as there are slots, none that could start is missed.
         most = len(self._working) + self.config.concurrency
         rows = await self.ctx.db.read(lambda s: _next(s, most)) if tracker is not None else []
@@ -204,6 +218,13 @@ class ChangeDesk:
         behind = await self.ctx.db.read(stale)
         if behind:
             await self.ctx.db.write(lambda s: renew(s, behind, now))
+
+    async def _recount(self, now: datetime) -> None:
+        """At the start, and from time to time: a panic whose count was lost is counted all the same."""
+        if self.problems is None or (self._counted_at is not None and now - self._counted_at < RECOUNT):
+            return
+        await self.problems.recount()
+        self._counted_at = now
 
     def _start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._working[name] = asyncio.create_task(self._run_one(name, work), name=f"changes:{name}")
@@ -326,6 +347,8 @@ class ChangeDesk:
             turn = await self.search.turn(panic_id)
             if turn is not None:
                 gathered = await self.search.look(turn, tracker)
+                if self.loads is not None:
+                    self.loads.want(panic_id)
                 failed = gathered.failed
                 lasting = failed is not None and (failed.permanent or self._given_up(failures))
                 if failed is not None:

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from commands.changes.config import ChangesConfig
 from commands.changes.weighing import NOBODY, SHOWN, Weighed
+from commands.changes.workload import NOT_CHECKED
 from commands.durations import write_duration
 from commands.incident import thread
 from commands.incident.rendering import Rendered, renderer
@@ -20,6 +21,7 @@ from integrations.slack.text import date, escape, shorten
 from storage import ChangeFinding, ChangeLink, Incident, Panic, panic_ref
 
 RENDERER = "likely_changes"
+NOT_ASKED = "changes: not checked, neither a tracker nor a feed tells of any"
 
 
 def keep_finding(
@@ -47,17 +49,24 @@ def keep_finding(
 
 
 def keep_workload(session: Session, panic: Panic, words: str, now: datetime) -> None:
-    """What became of the look at the workload, beside the changes."""
+    """What became of the look at the workload, beside the changes. A "not checked" takes no measured one's place."""
     if panic.incident_id is None:
         return
     _alone(session, panic.incident_id)
     finding = finding_of(session, panic.incident_id)
     if finding is None:
-        finding = ChangeFinding(incident_id=panic.incident_id, panic_id=panic.id or 0, at=now)
+        finding = ChangeFinding(incident_id=panic.incident_id, panic_id=panic.id or 0, at=now, note=NOT_ASKED)
+    if measured(finding.workload) and not measured(words):
+        return
     if finding.workload != words:
         finding.workload = words
         session.add(finding)
         show(session, panic.incident_id, now)
+
+
+def measured(words: str) -> bool:
+    """Whether a line on the workload tells of one."""
+    return bool(words) and not words.startswith(NOT_CHECKED)
 
 
 def _alone(session: Session, incident_id: int) -> None:
@@ -111,6 +120,9 @@ def likely_changes(finding: ChangeFinding, linked: set[str]) -> Rendered:
 
 
 def _nothing(finding: ChangeFinding) -> Rendered:
+    if finding.note == NOT_ASKED:
+        words = " · ".join(_below(finding))
+        return Rendered(NOT_ASKED, [b.context(f":mag: {words}")])
     text = f":mag: *{NOBODY}* that stands out"
     if finding.considered:
         many = f"{finding.considered} changes" if finding.considered > 1 else "1 change"

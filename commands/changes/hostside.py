@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from commands.changes.machine import same_firmware
 from commands.hostrecord import HostRecord, NetworkCard, PackageEvent
 from integrations.changes import Change, Scope
 
@@ -16,7 +17,7 @@ _MOST = 60
 
 @dataclass(frozen=True)
 class Before:
-    """What an earlier look at the same host saw, and when."""
+    """What an earlier look at the same host saw, or what the log of an earlier panic said, and when."""
 
     at: datetime
     bios: str | None = None
@@ -29,11 +30,12 @@ def host_changes(
     since: datetime,
     until: datetime,
     booted: datetime | None,
-    before: Before | None,
+    earlier: Iterable[Before],
 ) -> list[Change]:
     """Changes of the host between the two moments: packages, the kernel's first boot, firmware, network drivers.
 
-    `booted` is when the boot began that crashed: firmware that differs from `before` came with it at the latest.
+    `booted` is when the boot began that crashed: firmware that differs from what was seen `earlier` came with it at
+    the latest.
     """
     found = [*_packages(record, since, until)]
     if record.kernel and record.kernel_first_booted and since <= record.kernel_first_booted <= until:
@@ -46,10 +48,10 @@ def host_changes(
                 record.kernel_first_booted,
             )
         )
-    if before is not None:
+    for before, change in _replaced(record, sorted(earlier, key=lambda look: look.at, reverse=True)):
         at = booted if booted is not None and before.at < booted <= until else before.at
         if since - timedelta(days=30) <= at <= until:
-            found += _replaced(record, before, at)
+            found.append(replace(change, started=at))
     return found[:_MOST]
 
 
@@ -115,27 +117,34 @@ def _upgrades(packages: Sequence[PackageEvent]) -> list[list[PackageEvent]]:
     return groups
 
 
-def _replaced(record: HostRecord, before: Before, at: datetime) -> list[Change]:
-    """Firmware and network drivers that are others than at the earlier look."""
-    found = []
-    if record.bios and before.bios and record.bios != before.bios:
-        told = f"firmware {record.bios} (before: {before.bios})"
-        found.append(_change(record.host, f"bios:{record.bios}", told, "firmware", at))
-    known = {(c.interface, c.driver): c for c in before.cards}
+def _replaced(record: HostRecord, earlier: Sequence[Before]) -> list[tuple[Before, Change]]:
+    """Firmware and network drivers that are others than when they were last seen; `earlier`, the latest look first."""
+    found: dict[str, tuple[Before, Change]] = {}
+
+    def other(before: Before, key: str, words: str, kind: str) -> None:
+        seen = f"It was another one on {before.at:%Y-%m-%d %H:%M} UTC, as the host was seen then."
+        change = _change(record.host, key, words, kind, before.at)
+        found.setdefault(key, (before, replace(change, text=seen)))
+
+    last = next((look for look in earlier if look.bios), None)
+    if record.bios and last is not None and last.bios and not same_firmware(record.bios, last.bios):
+        version = " ".join(record.bios.split()[-2:])  # without the vendor, whom not everybody names
+        other(last, f"bios:{version}", f"firmware {record.bios} (before: {last.bios})", "firmware")
+    known: dict[tuple[str, str], tuple[Before, NetworkCard]] = {}
+    for one in earlier:
+        for seen_card in one.cards:
+            known.setdefault((seen_card.interface, seen_card.driver), (one, seen_card))
     for card in record.cards:
-        was = known.get((card.interface, card.driver))
-        if was is None:
+        if (card.interface, card.driver) not in known:
             continue
+        look, was = known[card.interface, card.driver]
         if card.version and was.version and card.version != was.version:
-            told = f"network driver {card.driver} {card.version} (before: {was.version})"
-            found.append(_change(record.host, f"nic:{card.driver}:{card.version}", told, "driver", at))
+            words = f"network driver {card.driver} {card.version} (before: {was.version})"
+            other(look, f"nic:{card.driver}:{card.version}", words, "driver")
         if card.firmware and was.firmware and card.firmware != was.firmware:
-            told = f"firmware of {card.driver} {card.firmware} (before: {was.firmware})"
-            found.append(
-                _change(record.host, f"nic-firmware:{card.driver}:{card.firmware}", told, "firmware", at)
-            )
-    seen = f"An earlier look at the host, {before.at:%Y-%m-%d %H:%M} UTC, saw another one."
-    return [replace(c, text=seen) for c in {c.key: c for c in found}.values()]
+            words = f"firmware of {card.driver} {card.firmware} (before: {was.firmware})"
+            other(look, f"nic-firmware:{card.driver}:{card.firmware}", words, "firmware")
+    return list(found.values())
 
 
 def _change(host: str, key: str, summary: str, kind: str, started: datetime) -> Change:

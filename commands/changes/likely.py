@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from commands.changes.config import ChangesConfig
-from commands.changes.found import named, nothing_found
+from commands.changes.found import NOT_ASKED, named, nothing_found
 from commands.changes.links import add_likely
 from commands.changes.weighing import SHOWN, Weighed
 from commands.incident import thread
@@ -71,7 +71,7 @@ def conclude(
     elif known:
         said.append(f"{escape(nothing_found(config, considered))} ({panic_ref(panic_id)})")
     elif failed is None:
-        said.append("changes: not checked, neither a tracker nor a feed tells of any")
+        said.append(NOT_ASKED)
     thread.note(session, incident.id, VERB, "; ".join(said), panic_id=panic_id, at=now)
 
 

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, func, select
 
 from commands.changes import links
@@ -15,6 +17,7 @@ from commands.changes.config import ProblemConfig
 from commands.changes.telling import line
 from commands.context import Context
 from commands.incident import thread
+from commands.incident.wording import redacted
 from integrations.changes import Change, ChangeError, ChangeTracker
 from storage import ChangeLink, Panic, ProblemTicket, SlackMessage, incident_ref, panic_ref
 
@@ -43,6 +46,51 @@ class Problems:
         self.look = look  # how long to wait for the first look at a ticket that was made
         self.pause = pause
 
+    async def recount(self) -> None:
+        """What a process that ended between a panic's commit and its count, or a write that failed, left uncounted.
+
+        All of it is derived from the panics: a signature that has come back often enough has a ticket that is wanted,
+        and of a ticket there is, each panic since it was last told stands beside it. Making it twice changes nothing.
+        """
+        left = await self.ctx.db.read(self._left)
+        for key in left:
+            await self.ctx.db.write(partial(self._catch_up, key=key))
+        if left:
+            log.info("changes.problems_recounted", signatures=len(left))
+
+    def _left(self, session: Session) -> list[str]:
+        """Signatures that are to be looked at again. Two queries, however many panics there are."""
+        counted = session.exec(
+            select(Panic.signature_key, func.count(), func.max(Panic.id))
+            .where(*self._counted(self.ctx.clock()))
+            .group_by(Panic.signature_key)
+        ).all()
+        rows = {row.signature_key: row for row in session.exec(select(ProblemTicket)).all()}
+        found = []
+        for key, count, newest in counted:
+            row = rows.get(key)
+            behind = row is not None and row.key is not None and (newest or 0) > row.told_panic_id
+            if behind or (row is None and count >= self.config.after):
+                found.append(key)
+        return found
+
+    def _catch_up(self, session: Session, key: str) -> None:
+        row = session.exec(select(ProblemTicket).where(ProblemTicket.signature_key == key)).first()
+        told = row.told_panic_id if row is not None and row.key is not None else 0
+        panics = session.exec(
+            select(Panic)
+            .where(
+                Panic.signature_key == key,
+                col(Panic.id) > told,
+                col(Panic.incident_id).is_not(None),
+                col(Panic.deliberate).is_(False),
+            )
+            .order_by(col(Panic.id).desc())
+            .limit(_LINKED if row is not None else 1)
+        ).all()
+        for panic in reversed(panics):
+            self._want(session, panic)
+
     async def on_panic(self, panic_id: int) -> None:
         """The panic's signature may have come back often enough, or has a ticket that is to be told."""
 
@@ -62,20 +110,18 @@ class Problems:
             row = ProblemTicket(signature_key=key, wanted_at=now, next_at=now)
         elif row.key is not None:
             self._link(session, row.key, [panic], now)
-            if row.next_at is None:
+            if row.next_at is None and (panic.id or 0) > row.told_panic_id:
                 row.next_at = max(now, (row.told_at or now) + self.config.tell_every)
         session.add(row)
 
     def _count(self, session: Session, key: str, now: datetime) -> int:
         return session.exec(
-            select(func.count())
-            .select_from(Panic)
-            .where(
-                Panic.signature_key == key,
-                Panic.occurred_at >= now - self.config.window,
-                col(Panic.deliberate).is_(False),
-            )
+            select(func.count()).select_from(Panic).where(Panic.signature_key == key, *self._counted(now))
         ).one()
+
+    def _counted(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
+        """Which panics count."""
+        return col(Panic.occurred_at) >= now - self.config.window, col(Panic.deliberate).is_(False)
 
     async def due(self, limit: int) -> list[tuple[int, datetime]]:
         """(row id, when), the longest overdue first."""
@@ -103,7 +149,7 @@ class Problems:
                 made = await tracker.create(
                     self.config.project,
                     kind=self.config.type,
-                    summary=line(self.config.summary.format(title=told.panics[0][0].title), 240),
+                    summary=line(self.config.summary.format(title=_title(told)), 240),
                     body=description(told),
                     labels=self.config.labels,
                     mark=label(row),
@@ -220,12 +266,18 @@ def label(row: ProblemTicket) -> str:
     return f"panicroom-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
+def _title(told: Telling) -> str:
+    """The newest panic's headline, as Slack has it: a ticket is read by as many."""
+    newest = told.panics[0][0]
+    return redacted(newest.title, newest.host)
+
+
 def description(told: Telling) -> str:
     """Plain text."""
     newest = told.panics[0][0]
     return "\n".join(
         [
-            f"This kernel panic keeps coming back: {line(newest.title, 200)}",
+            f"This kernel panic keeps coming back: {line(_title(told), 200)}",
             f"Signature: {line(newest.signature_key, 300)}",
             f"{told.count} panics so far:",
             *_lines(told),

@@ -114,7 +114,8 @@ class Search:
     ) -> list[Weighed]:
         weighed = _not_refused(session, panic, weigh(gathered.changes, gathered.picture))
         fresh = session.get_one(Panic, panic.id)
-        known = gathered.known or found.finding_of(session, fresh.incident_id or 0) is not None
+        kept = found.finding_of(session, fresh.incident_id or 0)
+        known = gathered.known or (kept is not None and kept.note != found.NOT_ASKED)
         if fresh.incident_id is not None and (known or note):
             found.keep_finding(
                 session, fresh, weighed, considered=_considered(gathered), note=note, now=began
@@ -127,7 +128,7 @@ def told_in_runbook(weighed: Sequence[Weighed], gathered: Gathered, config: Chan
     if weighed:
         return [("warn", f"likely change: {found.told(w)}") for w in weighed[:SHOWN]]
     if not gathered.known:
-        return [("skipped", "changes: not checked, neither a tracker nor a feed tells of any")]
+        return [("skipped", found.NOT_ASKED)]
     return [("ok", f"changes: {found.nothing_found(config, _considered(gathered))}")]
 
 

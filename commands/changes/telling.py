@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select
 
 from commands.changes import links
+from commands.incident.wording import redacted
 from integrations.slack.text import clean, shorten
 from storage import Artefact, ChangeLink, Incident, IncidentState, Panic, incident_ref, panic_ref
 
@@ -112,7 +113,7 @@ def comment_body(job: Job, address: str) -> str:
     lead, incident = job.lead, job.incident
     lines = [
         f"Kernel panic {panic_ref(lead.id)} ({incident_ref(incident.id)}) on {line(lead.host, 80)}: "
-        f"{line(lead.title, 200)}",
+        f"{line(redacted(lead.title, *job.hosts, lead.host), 200)}",
         f"Kernel {line(lead.kernel or 'unknown', 80)}, {_utc(lead.occurred_at)}.",
     ]
     if job.host_count > 1:

@@ -77,28 +77,32 @@ def told(loads: Sequence[Load]) -> Line:
 async def look(
     config: WorkloadConfig, host: str, at: datetime, *, run: Run | None = None, zone_offset: int = 0
 ) -> Line:
-    """Asks the PromQL endpoint when one is set, else reads sysstat's records by `run` on the host. Never raises.
+    """Asks the PromQL endpoint when one is set; else, or when that cannot tell, reads sysstat's records by `run`.
 
-    What could not be asked is said: "workload: not checked, …".
+    Never raises. What could not be asked is said: "workload: not checked, …".
     """
+    said: Line | None = None
     if config.prometheus_url is not None:
-        try:
-            loads = await PrometheusLoad(config).loads(host, at)
-        except WorkloadError as error:
-            log.warning("workload.not_asked", host=host, error=str(error), permanent=error.permanent)
-            return "skipped", f"{NOT_CHECKED}: {error}"
-        return (
-            told(loads)
-            if loads
-            else ("skipped", f"{NOT_CHECKED}, the metrics endpoint has nothing of {host}")
-        )
+        said = await _metrics(config, host, at)
+        if said[0] != "skipped":
+            return said
     if not config.sysstat or run is None:
-        return "skipped", f"{NOT_CHECKED}, no source for it is configured"
+        return said or ("skipped", f"{NOT_CHECKED}, no source for it is configured")
     try:
-        return await _sysstat(run, at, zone_offset)
+        read = await _sysstat(run, at, zone_offset)
     except SshError as error:
         log.warning("workload.connection_lost", host=host, error=str(error))
+        read = "skipped", f"{NOT_CHECKED}: {error}"
+    return read if said is None or read[0] != "skipped" else said
+
+
+async def _metrics(config: WorkloadConfig, host: str, at: datetime) -> Line:
+    try:
+        loads = await PrometheusLoad(config).loads(host, at)
+    except WorkloadError as error:
+        log.warning("workload.not_asked", host=host, error=str(error), permanent=error.permanent)
         return "skipped", f"{NOT_CHECKED}: {error}"
+    return told(loads) if loads else ("skipped", f"{NOT_CHECKED}, the metrics endpoint has nothing of {host}")
 
 
 async def _sysstat(run: Run, at: datetime, zone_offset: int) -> Line:

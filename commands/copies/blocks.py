@@ -44,6 +44,10 @@ def state_words(copy: DumpCopy) -> str:
     """Where the copy stands, as mrkdwn."""
     if copy.state is CopyState.VERIFIED:
         return _verified(copy)
+    if copy.state is CopyState.REMOVED:
+        return f":wastebasket: removed from central{_why_not(copy)}\nIt was {code(copy.place or '')}"
+    if copy.state is CopyState.DAMAGED:
+        return f":warning: the copy in {code(copy.place or '')} is damaged{_why_not(copy)}"
     if copy.state is CopyState.CANCELLED:
         by = f" by {_name(copy.cancelled_by)}" if copy.cancelled_by else ""
         left = f"\n_{escape(redacted(copy.note, copy.host))}_" if copy.note else ""
@@ -103,6 +107,11 @@ def _verified(copy: DumpCopy) -> str:
     )
 
 
+def _why_not(copy: DumpCopy) -> str:
+    """`: REASON` of a copy that no longer counts."""
+    return f": {escape(shorten(redacted(copy.error, copy.host), 500))}" if copy.error else ""
+
+
 def _far(copy: DumpCopy) -> str:
     return (
         f"{share(copy.bytes_done, copy.size)} ({size_words(copy.bytes_done)} of {size_words(copy.size or 0)})"
@@ -117,9 +126,9 @@ def _buttons(copy: DumpCopy, ref: str) -> list[blocks.Block]:
             else blocks.button("Pause", "copies.pause", ref)
         )
         return [first, blocks.button("Cancel", "copies.cancel", ref, style="danger")]
-    if copy.state in (CopyState.FAILED, CopyState.CANCELLED):
+    if copy.state is not CopyState.VERIFIED:
         return [blocks.button("Copy again", "copies.begin", ref)]
-    return [blocks.button("Analyze", "analysis.run", ref)]
+    return [blocks.button("Analyze", "analysis.run", ref), blocks.button("Pin", "retention.pin", ref)]
 
 
 def _name(who: str | None) -> str:

@@ -15,6 +15,7 @@ import structlog
 
 from commands.copies import rows
 from commands.copies.config import CentralConfig
+from commands.copies.room import Room
 from commands.copies.source import HostDump, Stamp, Unreadable, Vanished
 from commands.copies.transfer import Flow, PartSink, judge, manifest, paced, read_back, standing
 from commands.hosts import crashdump
@@ -22,7 +23,7 @@ from commands.hosts.crashdump import size_words
 from commands.hosts.visits import Visit
 from commands.incident import thread
 from integrations.kernel.completeness import Completeness
-from integrations.stores import Pace, Part, Shelf, StoreFull
+from integrations.stores import Pace, Part, Shelf
 from integrations.stores.central import part_name
 from storage import CopyState, DumpCopy, DumpState, Panic, panic_ref
 
@@ -70,12 +71,15 @@ class Carrier:
     copy_id: int
     flow: Flow
     visit: Visit
+    room: Room
     settle: float  # seconds after which a dump that is being written would look otherwise
 
     async def locate(self, panic: Panic) -> tuple[HostDump, Stamp]:
         """The panic's dump on its host, and that it is not being written any more. Raises Later, Lost, SshError."""
         report = await crashdump.examine(self.visit, panic)
         await self._learn(panic, report)
+        if report.elsewhere is not None:
+            raise Lost(str(rows.InCentralDirectory(panic, report.elsewhere.path)))
         if report.problem is not None:
             raise Lost(f"{report.problem}. `panicroom host-setup --check` says what the host lacks.")
         if report.gone is not None:
@@ -119,7 +123,8 @@ class Carrier:
         if count < len(parts):
             await self.context.db.write(lambda s: rows.forget_parts(s, self.copy_id, count))
             log.info("copy.parts_missing", copy=self.copy_id, had=len(parts), stand=count)
-        await self._room(shelf, size - offset)
+        await self.room.free(await self._blocking(shelf.free), size - offset)
+        await self.room.within_budget(self.copy_id)
         await self._change(
             state=CopyState.COPYING,
             bytes_done=offset,
@@ -190,24 +195,6 @@ class Carrier:
             return copy
 
         return await self.context.db.write(write)
-
-    async def _room(self, shelf: Shelf, wanted: int) -> None:
-        """Raises StoreFull before a byte is sent that would have no room."""
-        free = await self._blocking(shelf.free)
-        if free is not None and free - self.config.keep_free < wanted:
-            raise StoreFull(
-                f"{size_words(wanted)} are to come, {size_words(free)} are free and "
-                f"{size_words(self.config.keep_free)} of them must stay so."
-            )
-        if self.config.budget is None:
-            return
-        others = await self.context.db.read(lambda s: rows.stored_bytes(s, but=self.copy_id))
-        copy = await self.context.db.read(lambda s: s.get_one(DumpCopy, self.copy_id))
-        if others + (copy.size or 0) > self.config.budget:
-            raise StoreFull(
-                f"with this dump of {size_words(copy.size or 0)} the store would hold "
-                f"{size_words(others + (copy.size or 0))}; its budget is {size_words(self.config.budget)}."
-            )
 
     async def _stream(
         self, source: HostDump, shelf: Shelf, offset: int, size: int, part_size: int, first: int
@@ -343,6 +330,14 @@ class Carrier:
             )  # fmt: skip
             if ended is None:
                 raise Halted
+            row = session.get_one(Panic, panic.id)
+            if row.dump_state is DumpState.UNVERIFIED and found.state != "unverified":
+                # The host's own look could not tell; the bytes that were copied do.
+                row.dump_state, row.dump_note = (
+                    DumpState(found.state),
+                    f"{found.reason} (read in its copy)"[:300],
+                )
+                session.add(row)
 
         await self.context.db.write(write)
         self.context.wake()

@@ -24,6 +24,7 @@ from commands.copies import rows
 from commands.copies.carrier import Carrier, Halted, Later, Lost
 from commands.copies.config import CentralConfig
 from commands.copies.progress import TELL_EVERY, Progress
+from commands.copies.room import Room
 from commands.copies.slots import Slots
 from commands.copies.transfer import Flow
 from commands.errors import Impossible
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BOT = "panicroom"  # who asks where nobody did
-_LOOK_BACK = timedelta(days=1)
-_SETTLE = 3.0
+_LOOK_BACK, _SETTLE = timedelta(days=1), 3.0
 _OVER = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
 
@@ -81,6 +81,7 @@ class CopyDesk(DBOSConfiguredInstance):
         self.visits = visits
         self.store = store
         self.config = config or CentralConfig()
+        self.room = Room(context, self.config)
         self.collect = collect
         self.settle = settle
         self.tell_every = tell_every
@@ -94,7 +95,10 @@ class CopyDesk(DBOSConfiguredInstance):
     # -- asking -------------------------------------------------------------------------------------------
 
     async def begin(self, panic_id: int, asked_by: str, request_key: str) -> DumpCopy:
-        """Begin a copy. Raises NoStore, UnderWayAlready, CopiedAlready. The same request finds its own."""
+        """Begin a copy. The same request finds its own.
+
+        Raises NoStore, UnderWayAlready, CopiedAlready, InCentralDirectory.
+        """
         if self.store is None:
             raise NoStore
         now = self.context.clock()
@@ -159,6 +163,10 @@ class CopyDesk(DBOSConfiguredInstance):
             await self.begin(panic_id, BOT, f"critical:{panic_id}")
         except (rows.UnderWayAlready, rows.CopiedAlready) as already:
             log.info("copy.not_needed", panic=panic_ref(panic_id), reason=str(already))
+        except rows.InCentralDirectory as there:
+            log.info("copy.not_needed", panic=panic_ref(panic_id), reason=str(there))
+            if self.collect is not None:  # its bundle is wanted all the same
+                self._in_background(self._collect(self.collect, panic_id))
 
     async def resume(self) -> int:
         """At start: what is under way has its workflow, and no critical host of the last day was forgotten.
@@ -248,7 +256,7 @@ class CopyDesk(DBOSConfiguredInstance):
         session = await self.visits.ssh.open(host)
         visit = Visit(0, copy.panic_id, "copy", copy.asked_by, host, session, self.visits)
         carrier = Carrier(
-            self.context, self.config, self._threads, self._pace, copy_id, flow, visit, self.settle
+            self.context, self.config, self._threads, self._pace, copy_id, flow, visit, self.room, self.settle
         )
         watch = asyncio.create_task(Progress(self.context, copy_id, flow, self.tell_every).run())
         try:

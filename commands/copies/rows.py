@@ -15,13 +15,16 @@ from sqlmodel import Session, col, delete, func, select
 
 from commands.errors import Impossible, NotFound
 from commands.hosts import runs
+from commands.hosts.crashdump import in_central_directory
 from commands.hosts.patience import Patience
 from commands.incident import thread
 from integrations.stores import Part
 from storage import CopyState, DumpCopy, DumpPart, Panic, panic_ref
 from storage.copies import UNDER_WAY
 
-ENDED = (CopyState.VERIFIED, CopyState.FAILED, CopyState.CANCELLED)
+ENDED = (
+    CopyState.VERIFIED, CopyState.FAILED, CopyState.CANCELLED, CopyState.DAMAGED, CopyState.REMOVED,
+)  # fmt: skip
 
 
 class UnderWayAlready(Impossible):
@@ -45,6 +48,17 @@ class CopiedAlready(Impossible):
         )
 
 
+class InCentralDirectory(Impossible):
+    """kdump wrote the dump to a central directory itself: on the host there is nothing to copy."""
+
+    def __init__(self, panic: Panic, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"the dump of {panic_ref(panic.id)} needs no copy from the host: it is in the central directory already: "
+            f"{path}"
+        )
+
+
 def message_key(copy: DumpCopy) -> str:
     return f"copy:{copy.id}"
 
@@ -55,7 +69,7 @@ def begin(
     """The copy for this request, and whether it is to be started. Its message is said in the panic's thread.
 
     The same request finds its own. A copy that had failed goes on where it stood. Raises UnderWayAlready (and remembers
-    who asked, too), CopiedAlready.
+    who asked, too), CopiedAlready, InCentralDirectory.
     """
     assert panic.id is not None
     moment = f"{request_key}|{panic.host}|{panic.occurred_at.isoformat()}"
@@ -72,6 +86,9 @@ def begin(
         raise UnderWayAlready(last)
     if last is not None and last.state is CopyState.VERIFIED:
         raise CopiedAlready(last)
+    where = in_central_directory(session, panic)
+    if where is not None:
+        raise InCentralDirectory(panic, where.path)
     copy = last if last is not None and last.state is CopyState.FAILED and last.place else None
     if copy is None:
         copy = DumpCopy(panic_id=panic.id, host=panic.host, asked_by=asked_by, workflow_id=workflow_id)

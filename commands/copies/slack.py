@@ -13,6 +13,7 @@ from commands.copies import rows
 from commands.copies.desk import CopyDesk
 from commands.errors import BadArguments
 from commands.incident.lookup import panic_meant
+from commands.incident.wording import redacted
 from commands.router import Ask, Router
 from integrations.slack.errors import SlackError
 from integrations.slack.text import code, user
@@ -41,6 +42,8 @@ def register(router: Router, desk: CopyDesk) -> None:
         word = next(iter(ask.words()), None)
         panic = await db.read(lambda s: panic_meant(s, ask, word))
         ref = panic_ref(panic.id)
+        if desk.store is not None:
+            await desk.room.refuse(panic)
         try:
             copy = await desk.begin(panic.id or 0, ask.user, ask.request_id)
         except rows.UnderWayAlready as already:
@@ -55,6 +58,12 @@ def register(router: Router, desk: CopyDesk) -> None:
             await ask.reply(
                 f":white_check_mark: a verified copy is in {code(already.place)}{await link(already.copy_id)}, "
                 f"sha256 {code(already.sha256)}."
+            )
+            return
+        except rows.InCentralDirectory as there:
+            await ask.reply(
+                f":white_check_mark: the dump of {ref} needs no copy from the host: it is in the central directory "
+                f"already: {code(redacted(there.path, panic.host))}."
             )
             return
         await ask.reply(

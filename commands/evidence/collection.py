@@ -9,14 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from commands.evidence.contents import BundleFile, Entry, EvidenceConfig
-from commands.hosts import boots, crashdump
-from commands.hosts.lastwords import LastWords, is_unread, read_last_words
+from commands.hosts import boots, crashdump, cutting
+from commands.hosts.cutting import FETCHED, Sort, sort_of
+from commands.hosts.lastwords import LastWords, is_unread, read_last_words, read_text
+from commands.hosts.originals import Originals, came
 from commands.hosts.visits import Visit
 from integrations.ssh import CommandResult
-from integrations.stores import LocalStore
+from integrations.stores import LocalStore, StoreError
 from storage import Panic
 
+log = structlog.get_logger(__name__)
 _SESSIONS = 4  # sshd allows ten a connection
 
 
@@ -52,11 +57,39 @@ class Collector(Keeper):
     visit: Visit
     config: EvidenceConfig
 
+    @property
+    def originals(self) -> Originals:
+        return Originals(self.store, self.visit.visits.context.db)
+
     async def command(self, file: BundleFile, note: str | None = None) -> CommandResult:
         """Run a command and keep what it said. A failure is in the entry, and so is what it said before it."""
-        done = await self.visit.run(file.argv, timeout=file.timeout, cap=file.cap)
-        await self.keep(file.name, done.stdout, done=done, note=note)
+        sort = sort_of(file.argv)
+        done = await self.visit.run(
+            file.argv, timeout=file.timeout, cap=file.cap, keep="end" if sort else None
+        )
+        if sort is not None:
+            await self.log(file.name, done, sort, note)
+        else:
+            await self.keep(file.name, done.stdout, done=done, note=note)
         return done
+
+    async def log(self, name: str, done: CommandResult, sort: Sort, note: str | None = None) -> Entry:
+        """Keep a log: of a long one its end (a journal's), or the crash and what led to it (a dmesg's). The whole goes
+        to the store, and the entry says where."""
+        cut = await asyncio.to_thread(cutting.cut, sort, done.stdout)
+        more: dict[str, Any] = {}
+        said = [note] if note else []
+        if cut.told is not None:
+            said.append(f"{cut.told}{came(done)}")
+            try:
+                whole = await self.originals.keep(self.visit, wholes_of(self.visit.run_id), name, done.stdout)
+            except StoreError as error:
+                log.error("original.lost", run=self.visit.run_id, output=name, error=str(error))
+                said.append(f"the whole could not be kept ({str(error)[:200]})")
+            else:
+                said.append(f"the whole is {whole.path} in the store")
+                more = {"whole": whole.path, "whole_sha256": whole.sha256, "whole_size": whole.size}
+        return await self.keep(name, cut.data, done=done, note="; ".join(said) or None, **more)
 
     async def all(self, files: Sequence[BundleFile]) -> None:
         limit = asyncio.Semaphore(_SESSIONS)
@@ -88,10 +121,13 @@ class Collector(Keeper):
         dmesg = report.chosen.dmesg if report.chosen is not None else None
         done: CommandResult | None = None
         if dmesg is not None:
-            done = await self.visit.help(
-                "read", dmesg.path, timeout=self.config.journal_timeout, cap=self.config.journal_cap
-            )
-            await self.keep("dmesg-crash.txt", done.stdout, done=done, note=f"from {dmesg.path}")
+            done = await read_text(self.visit, dmesg, "read", "tail", self.config.journal_timeout)
+            had = f", its last {len(done.stdout)} of {dmesg.size} bytes" if dmesg.size > FETCHED else ""
+            await self.log("dmesg-crash.txt", done, "dmesg", f"from {dmesg.path}{had}")
+        elif report.elsewhere is not None:
+            beside = report.elsewhere.path
+            note = f"kdump wrote it to the central directory, beside {beside}; panic-text.txt has its text"
+            self.entries.append(Entry(file="dmesg-crash.txt", note=note))
         else:
             self.entries.append(
                 Entry(
@@ -103,9 +139,7 @@ class Collector(Keeper):
         if is_unread(panic):
             words = await read_last_words(self.visit, panic, report, done)
             if words.pstore is not None:
-                await self.keep(
-                    "pstore-dmesg.txt", words.pstore.stdout, done=words.pstore, note="pstore's text"
-                )
+                await self.log("pstore-dmesg.txt", words.pstore, "dmesg", "pstore's text")
         return report, _vmcore(report), words
 
     async def journals(self, panic: Panic) -> boots.Choice:
@@ -126,12 +160,8 @@ class Collector(Keeper):
         choice = boots.choose(listed, lines, boot_id=panic.boot_id, occurred_at=panic.occurred_at)
         for index, done in texts.items():
             role = _role(index, choice, lines.get(index))
-            await self.keep(
-                f"journal-boot{index}-{role}.txt",
-                done.stdout,
-                done=done,
-                note=f"kernel journal of the {role} boot",
-            )
+            note = f"kernel journal of the {role} boot"
+            await self.log(f"journal-boot{index}-{role}.txt", done, "journal", note)
         if choice.boot is None:
             self.entries.append(Entry(file="journal-crashed.txt", error=choice.reason))
         else:
@@ -145,7 +175,7 @@ class Collector(Keeper):
         done = await self.visit.run(argv, timeout=self.config.journal_timeout, cap=self.config.journal_cap)
         said = " ".join(done.stderr.decode("utf-8", "replace").replace("\x00", "").split())[:300]
         note = f"whole journal of the crashed boot, its last {lines} lines" + (f" ({said})" if said else "")
-        await self.keep(f"journal-boot{index}-crashed-all.txt", done.stdout, done=done, note=note)
+        await self.log(f"journal-boot{index}-crashed-all.txt", done, "journal", note)
 
     async def _boots(self) -> tuple[boots.Boot, ...]:
         """systemd before 251 tells no JSON."""
@@ -161,6 +191,11 @@ class Collector(Keeper):
         )
         told = await self.command(table)
         return found or boots.read_boots(told.text)
+
+
+def wholes_of(run_id: int) -> str:
+    """The folder of the logs that a run's bundle has only a part of."""
+    return f"evidence-{run_id}-whole"
 
 
 def error_of(done: CommandResult) -> str | None:
@@ -199,7 +234,10 @@ def _role(index: int, choice: boots.Choice, line: str | None) -> str:
 def _vmcore(report: crashdump.DumpReport) -> dict[str, Any]:
     """The vmcore's line in the manifest; it holds memory, so it stays where it is."""
     told: dict[str, Any] = {"state": report.state.value, "in_bundle": False}
-    if report.problem is not None:
+    if report.elsewhere is not None:
+        where = report.elsewhere
+        told |= {"path": where.path, "size": where.size, "central_directory": where.directory}
+    elif report.problem is not None:
         return told | {"error": report.problem}
     if report.gone is not None:
         told |= {"reason": report.gone}

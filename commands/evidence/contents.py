@@ -39,12 +39,18 @@ class BundleList(BaseModel):
 
 
 class EvidenceConfig(BaseModel):
-    """`[evidence]`: patience with the host, and how large one journal or dmesg may be (bytes)."""
+    """`[evidence]`: patience with the host, what is taken of its logs, what Slack gets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     patience: Patience = Patience()
-    journal_cap: int = Field(default=8 * 1024 * 1024, ge=65536, le=128 * 1024 * 1024)
+    journal_cap: int = Field(
+        default=8 * 1024 * 1024,
+        ge=65536,
+        le=128 * 1024 * 1024,
+        description="Bytes at most that are taken of one journal, its last ones. All of them go to the store; the "
+        "bundle has the last MiB.",
+    )
     journal_timeout: float = Field(default=60.0, gt=0, le=600)
     journal_lines: int = Field(
         default=5000,
@@ -62,7 +68,10 @@ class EvidenceConfig(BaseModel):
 
 
 class Entry(BaseModel):
-    """One line of the manifest. `error` is None when the command did what it should."""
+    """One line of the manifest. `error` is None when the command did what it should.
+
+    `whole` is where the store has all of a log of which the bundle has only a part, with its sha256 and size.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,6 +85,9 @@ class Entry(BaseModel):
     truncated: bool = False
     error: str | None = None
     note: str | None = None
+    whole: str | None = None
+    whole_sha256: str | None = None
+    whole_size: int | None = None
 
 
 @cache

@@ -20,7 +20,12 @@ from storage import Artefact, CopyState, DumpCopy, Panic, RunbookRun, StepResult
 MANIFEST = "manifest.json"
 _MOST = 512 * 1024**2  # bytes of one file in a bundle of ours
 # What a redacted manifest says as it is: names that are ours, and sums.
-_PLAIN = frozenset({"file", "sha256", "size", "exit_status", "started_at", "seconds", "truncated"})
+_PLAIN = frozenset(
+    {
+        "file", "sha256", "size", "exit_status", "started_at", "seconds", "truncated",
+        "whole", "whole_sha256", "whole_size",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from dbos import DBOS
 from sqlmodel import Session
 
 from commands.evidence import packing
-from commands.evidence.collection import Collector, Keeper, json_bytes
+from commands.evidence.collection import Collector, Keeper, json_bytes, wholes_of
 from commands.evidence.contents import Entry, EvidenceConfig, bundle_list
 from commands.evidence.packing import keep_both, redaction_words
 from commands.hosts import runs
 from commands.hosts.crashdump import panic_columns, size_words
 from commands.hosts.desk import HostDesk, StepFinding
 from commands.hosts.family import family_of, read_os_release
+from commands.hosts.originals import forget
 from commands.hosts.visits import Visit, Visits
 from commands.incident import thread
 from integrations.kernel.vmcoreinfo import VmcoreInfo
@@ -104,7 +105,8 @@ class EvidenceDesk(HostDesk):
         lines = _told(collector.entries)
         path = f", {vmcore['path']}, {size_words(int(vmcore['size']))}" if vmcore.get("path") else ""
         state = "ok" if vmcore["state"] == "complete" else "warn"
-        lines.append((state, f"vmcore: {vmcore['state']}{path} (it stays on the host: it holds memory)"))
+        where = "in kdump's central directory" if report.elsewhere is not None else "on the host"
+        lines.append((state, f"vmcore: {vmcore['state']}{path} (it stays {where}: it holds memory)"))
         if report.info is not None:
             lines += _vmcoreinfo(report.info, panic)
         lines += words.lines
@@ -200,6 +202,7 @@ class EvidenceDesk(HostDesk):
             "size": told.size,
             "redactions": dict(made.counts),
             "failed": len(failed),
+            "cut": [e.whole for e in entries if e.whole is not None],
             "copy": copy.id if copy is not None else None,
         }
         return StepFinding("warn" if failed else "ok", tuple(lines), facts)
@@ -220,6 +223,10 @@ class EvidenceDesk(HostDesk):
             if incident is not None and incident.id is not None and path:
                 failed = int(step.facts.get("failed") or 0)
                 part = f"; {failed} could not be collected whole, and it says why" if failed else ""
+                cut = [f for f in step.facts.get("cut") or [] if isinstance(f, str)]
+                if cut:
+                    part += f"; {len(cut)} long logs are in it in part, and the whole is in the store: "
+                    part += ", ".join(code(f) for f in cut[:4]) + (" and more" if len(cut) > 4 else "")
                 # Relative to the store directory, as the printer takes it.
                 ref = panic_ref(panic.id)
                 words = f"Evidence of {ref} ({code(panic.host)}): `manifest.json` in it lists every file and command"
@@ -238,10 +245,15 @@ class EvidenceDesk(HostDesk):
         """What was collected before the run was cancelled is removed."""
         panic = await self.context.db.read(lambda s: s.get_one(Panic, s.get_one(RunbookRun, run_id).panic_id))
         await self._tidy(panic, run_id)
+        await self._remove((panic_ref(panic.id), wholes_of(run_id)), run_id)
+        await self.context.db.write(lambda s: forget(s, run_id))
 
     async def _tidy(self, panic: Panic, run_id: int) -> None:
-        """Remove the loose files. What cannot be removed costs room, and no bundle."""
-        folder = _folder(panic, run_id)
+        """Remove the loose files."""
+        await self._remove(_folder(panic, run_id), run_id)
+
+    async def _remove(self, folder: tuple[str, ...], run_id: int) -> None:
+        """What cannot be removed costs room, and no bundle."""
         try:
             await asyncio.to_thread(self.store.remove_folder, folder)
         except StoreError as error:
@@ -277,13 +289,14 @@ def _vmcoreinfo(info: VmcoreInfo, panic: Panic) -> list[tuple[str, str]]:
 
 
 def _told(entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    """One line for what came, one for each file that did not."""
-    whole = [e for e in entries if e.error is None]
+    """One line for what came, one for each file that came in part, or did not."""
+    whole = [e for e in entries if e.error is None and e.sha256 is not None]
     lines = []
     if whole:
         size = size_words(sum(e.size or 0 for e in whole))
         shown = ", ".join(e.file for e in whole) if len(whole) <= 4 else f"{len(whole)} files"
         lines.append(("ok", f"{shown} ({size})"))
+    lines += [("ok", f"{e.file}: {e.note}") for e in entries if e.note and (e.whole or e.sha256 is None)][:8]
     lines += [("warn", f"{e.file}: {e.error}") for e in entries if e.error is not None][:8]
     return lines
 

@@ -16,6 +16,8 @@ from integrations.kernel.crashdirs import CrashDump, read_listing
 from integrations.kernel.vmcoreinfo import VmcoreInfo, read_vmcoreinfo
 from storage import DumpState, Panic, Report
 
+_SWEEP = "sweep"  # the source of the reports that a sweep makes
+_NO_DIRECTORY = 69  # the helper's exit status where there is no crash directory
 _ROUNDS = 4  # of reads that a look into a dump may take
 _MOST = 1024 * 1024  # of one part of a dump
 _LISTING_CAP = 1024 * 1024
@@ -30,12 +32,33 @@ _KEEPS = re.compile(r"^\s*(?:KDUMP_NUM_DUMPS|KDUMP_KEEP_OLD_DUMPS)=[\"']?(\d{1,5
 
 
 @dataclass(frozen=True)
+class CentralPlace:
+    """Where kdump wrote a panic's dump over the network, as a sweep found it there: nothing of it is on the host.
+
+    `path` is the dump's in the central directory, else its directory's where only a dmesg lies in it.
+    """
+
+    directory: str
+    path: str
+    size: int | None = None  # None where there is no dump in it
+    state: DumpState = DumpState.NONE
+
+    @property
+    def told(self) -> str:
+        """In plain words, for people who look for it."""
+        if self.size is None:
+            return f"central directory: {self.path} holds no dump, only its dmesg"
+        return f"central directory: {self.state.value}, {self.path}, {size_words(self.size)}"
+
+
+@dataclass(frozen=True)
 class Witnessed:
     """What the reports of a panic and the other panics of its host say about its dump."""
 
     paths: tuple[str, ...] = ()  # the dump's path or directory, as the host told it
     certain: bool = True  # the time of the panic was told, not only when its report came
     others: tuple[datetime, ...] = ()  # when other panics of the host occurred
+    central: CentralPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +75,18 @@ class DumpReport:
     gone: str | None = None  # it was there, and is there no longer
     certain: bool = True  # as in Witnessed
     others: tuple[datetime, ...] = ()
+    central: CentralPlace | None = None
+
+    @property
+    def elsewhere(self) -> CentralPlace | None:
+        """Where the dump is when it is not on the host, and no failure."""
+        there = self.chosen is not None and self.chosen.dump is not None
+        return None if there or self.central is None or self.central.size is None else self.central
 
     @property
     def state(self) -> DumpState:
+        if self.elsewhere is not None:
+            return self.elsewhere.state
         if self.problem is not None:
             return DumpState.UNKNOWN
         if self.chosen is None or self.chosen.dump is None:
@@ -79,14 +111,13 @@ def saved_at(dump: CrashDump) -> datetime:
 
 def look_up(session: Session, panic: Panic) -> Witnessed:
     """What the database knows that helps to find a panic's dump."""
-    bodies = [
-        r.body
-        for r in session.exec(select(Report).where(Report.panic_id == panic.id).order_by(col(Report.id)))
-    ]
+    reports = list(session.exec(select(Report).where(Report.panic_id == panic.id).order_by(col(Report.id))))
+    bodies = [r.body for r in reports]
+    central = next((found for r in reversed(reports) if (found := _central_place(r)) is not None), None)
     told = [panic.dump_path]
-    for body in bodies:
-        dump = body.get("dump")
-        told += [dump.get("path") if isinstance(dump, Mapping) else None, body.get("crash_dir")]
+    for report in reports:
+        if _central_place(report) is None:
+            told += [_dump_of(report).get("path"), report.body.get("crash_dir")]
     # Two panics of a host within two minutes are one that was told of twice.
     near = select(Panic.occurred_at).where(
         Panic.host == panic.host,
@@ -95,10 +126,50 @@ def look_up(session: Session, panic: Panic) -> Witnessed:
         col(Panic.occurred_at) < panic.occurred_at + 2 * _AFTER,
     )
     return Witnessed(
-        tuple(dict.fromkeys(path for path in told if isinstance(path, str) and path)),
+        tuple(
+            dict.fromkeys(
+                path
+                for path in told
+                if isinstance(path, str) and path and not (central and _inside(path, central.directory))
+            )
+        ),
         not bodies or any(body.get("occurred_at") or body.get("down_since") for body in bodies),
         tuple(at for at in session.exec(near) if abs(at - panic.occurred_at) > _TOLD_TWICE),
+        central,
     )
+
+
+def in_central_directory(session: Session, panic: Panic) -> CentralPlace | None:
+    """Where a panic's dump is when kdump wrote it to a central directory; None when it did not, or a host told of one
+    of its own, too."""
+    known = look_up(session, panic)
+    there = known.central is not None and known.central.size is not None
+    return known.central if there and not any(_is_a_dumps(path) for path in known.paths) else None
+
+
+def _central_place(report: Report) -> CentralPlace | None:
+    """What a sweep's report says of a central directory; the word of anybody else is none."""
+    directory, place = report.body.get("central"), report.body.get("crash_dir")
+    if report.source != _SWEEP or not isinstance(directory, str) or not directory:
+        return None
+    dump = _dump_of(report)
+    path, size, complete = dump.get("path"), dump.get("size"), dump.get("complete")
+    if not isinstance(path, str) or not isinstance(size, int):
+        return CentralPlace(directory, place if isinstance(place, str) and place else directory)
+    if size == 0:
+        return CentralPlace(directory, path, size, DumpState.EMPTY)
+    if not isinstance(complete, bool):
+        return CentralPlace(directory, path, size, DumpState.UNVERIFIED)
+    return CentralPlace(directory, path, size, DumpState.COMPLETE if complete else DumpState.INCOMPLETE)
+
+
+def _dump_of(report: Report) -> Mapping[str, Any]:
+    dump = report.body.get("dump")
+    return dump if isinstance(dump, Mapping) else {}
+
+
+def _inside(path: str, directory: str) -> bool:
+    return path.startswith(directory.rstrip("/") + "/")
 
 
 def pick(
@@ -167,17 +238,21 @@ async def examine(visit: Visit, panic: Panic) -> DumpReport:
     known_of = await visit.visits.context.db.read(lambda s: look_up(s, panic))
     listing = await visit.help("list", cap=_LISTING_CAP)
     outputs = [kept_output(listing)]
+    if listing.exit_status == _NO_DIRECTORY and known_of.central is not None:
+        # A host whose kdump writes elsewhere needs no crash directory of its own.
+        return DumpReport(outputs=tuple(outputs), central=known_of.central)
     if not listing.ok:
         said = " ".join(listing.stderr.decode("utf-8", "replace").split())[:200]
         problem = (
             f"the helper could not list the crash directory ({listing.outcome}{': ' + said if said else ''})"
         )
-        return DumpReport(problem=problem, outputs=tuple(outputs))
+        return DumpReport(problem=problem, outputs=tuple(outputs), central=known_of.central)
     dumps = tuple(read_listing(listing.text))
     chosen, sure = pick(dumps, panic, known_of)
     report = DumpReport(
-        dumps, chosen, sure, outputs=tuple(outputs), certain=known_of.certain, others=known_of.others
-    )
+        dumps, chosen, sure, outputs=tuple(outputs), certain=known_of.certain, others=known_of.others,
+        central=known_of.central,
+    )  # fmt: skip
     if chosen is None:
         return await _missing(visit, panic, known_of, report)
     if chosen.dump is None:
@@ -220,6 +295,8 @@ async def _look_into(visit: Visit, chosen: CrashDump, report: DumpReport) -> Dum
 
 async def _missing(visit: Visit, panic: Panic, known: Witnessed, report: DumpReport) -> DumpReport:
     """No dump of this panic: one that was there is gone, and kdump's own tidying may have done it."""
+    if report.elsewhere is not None:
+        return report
     there = (DumpState.COMPLETE, DumpState.UNVERIFIED, DumpState.INCOMPLETE, DumpState.EMPTY)
     if panic.dump_state not in there and not any(_is_a_dumps(path) for path in known.paths):
         return report
@@ -249,6 +326,12 @@ def _part(name: str, size: int, offset: int, length: int) -> tuple[tuple[str, ..
 
 def panic_columns(report: DumpReport) -> dict[str, Any]:
     """What a report changes in its Panic; nothing when nothing was learned."""
+    if report.elsewhere is not None:
+        where = report.elsewhere
+        return {
+            "dump_state": where.state, "dump_path": where.path, "dump_size": where.size,
+            "dump_note": "kdump wrote it to the central directory; none is missing on the host",
+        }  # fmt: skip
     if report.problem is not None:
         return {}
     columns: dict[str, Any] = {"dump_state": report.state}

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from commands.hosts.crashdump import DumpReport, Witnessed, belongs
+from commands.hosts.cutting import FETCHED, cut_dmesg
+from commands.hosts.originals import cut_lines
 from commands.hosts.visits import Visit, kept_output
 from integrations.kernel import read_crash
 from integrations.kernel.crashdirs import CrashFile
 from integrations.ssh import CommandResult
 from storage import Panic, Report, ReportState, panic_ref
 
-_TEXT = 2 * 1024 * 1024  # of a dmesg; its end is what says why
+_TEXT = 2 * 1024 * 1024  # of the text that becomes a witness; of a longer dmesg the crash and its context
 _LISTING_CAP = 256 * 1024
 _SAME_TIME = timedelta(seconds=60)
+
+Keep = Callable[[str, CommandResult], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,13 @@ def is_unread(panic: Panic) -> bool:
 
 
 async def read_last_words(
-    visit: Visit, panic: Panic, dump: DumpReport, dmesg: CommandResult | None = None
+    visit: Visit, panic: Panic, dump: DumpReport, dmesg: CommandResult | None = None, keep: Keep | None = None
 ) -> LastWords:
-    """The dmesg beside the panic's dump, else pstore's. `dmesg`: it was read already. Raises ConnectionLost."""
+    """The dmesg beside the panic's dump, else pstore's. Raises ConnectionLost.
+
+    `dmesg`: it was read already. `keep(name, done)`: how a log becomes an output of the step, and `cut` in it is told.
+    """
+    keep = keep or _as_it_is
     now = visit.visits.context.clock()
     file = dump.chosen.dmesg if dump.chosen is not None else None
     lines: list[tuple[str, str]] = []
@@ -52,7 +60,8 @@ async def read_last_words(
     if file is not None and file.size:
         done = dmesg or await read_text(visit, file, "read", "tail")
         if dmesg is None:
-            outputs.append(kept_output(done))
+            outputs.append(await keep("dmesg-crash", done))
+            lines += cut_lines(outputs[-1:])
         told, row = await _witness(panic, "dump", done, file.path, time_of_death(panic, dump), now)
         lines.append(told)
         if row is not None and told[0] == "ok":
@@ -71,23 +80,31 @@ async def read_last_words(
         return LastWords(tuple(lines), tuple(outputs), spare)
     newest = max(found, key=lambda f: (f.mtime, f.path))
     done = await read_text(visit, newest, "pstore-read", None)
-    outputs.append(kept_output(done))
+    outputs.append(await keep("dmesg-pstore", done))
+    lines += cut_lines(outputs[-1:])
     told, row = await _witness(panic, "pstore", done, newest.path, time_of_death(panic, dump), now)
     return LastWords((*lines, told), tuple(outputs), row or spare, done)
 
 
-async def read_text(visit: Visit, file: CrashFile, whole: str, end: str | None) -> CommandResult:
+async def _as_it_is(_name: str, done: CommandResult) -> dict[str, Any]:
+    return kept_output(done)
+
+
+async def read_text(
+    visit: Visit, file: CrashFile, whole: str, end: str | None, timeout: float | None = None
+) -> CommandResult:
     """A file by the helper: all of it, or its end where it is very long."""
-    if end is not None and file.size > _TEXT:
-        return await visit.help(end, file.path, str(_TEXT), cap=_TEXT)
-    return await visit.help(whole, file.path, cap=_TEXT)
+    if end is not None and file.size > FETCHED:
+        return await visit.help(end, file.path, str(FETCHED), timeout=timeout, cap=FETCHED)
+    return await visit.help(whole, file.path, timeout=timeout, cap=FETCHED)
 
 
 async def _witness(
     panic: Panic, source: str, done: CommandResult, path: str, died: datetime, now: datetime
 ) -> tuple[tuple[str, str], dict[str, Any] | None]:
     """What is told of the text, and its row."""
-    text = done.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    kept = await asyncio.to_thread(cut_dmesg, done.stdout, _TEXT)
+    text = kept.data.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
     if not done.ok or not text.strip():
         why = done.outcome if not done.ok else "it is empty"
         return ("warn", f"the text of the crash could not be read from {path} ({why})"), None

@@ -179,12 +179,12 @@ def is_cut(done: CommandResult) -> bool:
     return len(done.text) > _KEPT
 
 
-def kept_output(done: CommandResult, *, binary: bool = False) -> dict[str, Any]:
-    """An output as a step keeps it: bounded, as text; of binary data only its size."""
+def kept_output(done: CommandResult, *, binary: bool = False, most: int = _KEPT) -> dict[str, Any]:
+    """An output as a step keeps it: `most` characters, as text; of binary data only its size."""
     text = f"({len(done.stdout)} bytes)" if binary else done.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    if len(text) > _KEPT:
+    if len(text) > most:
         # At line ends: half a line could hold half a secret that nobody would know for one.
-        head, tail = text[: _KEPT // 2].rpartition("\n")[0], text[-_KEPT // 2 :].partition("\n")[2]
+        head, tail = text[: most // 2].rpartition("\n")[0], text[-most // 2 :].partition("\n")[2]
         text = f"{head}\n… {len(text) - len(head) - len(tail)} characters left out …\n{tail}"
     return {
         "command": shlex.join(done.argv),

@@ -6,7 +6,9 @@ Transitions are made in the caller's transaction; what a reader sees of them is 
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -18,6 +20,8 @@ from integrations.slack.text import date, escape
 from storage import Incident, IncidentState, LiveSighting, LiveState, Panic, panic_ref
 
 ITSELF = "panicroom"  # who resolved an incident whose host lived on
+LIVES_AFTER = timedelta(seconds=60)
+_SAME_BOOT = timedelta(seconds=120)
 _HANGS = frozenset({Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL, Kind.HUNG_TASK})
 _KDUMP = re.compile(r"^.*\bCPU: \d+ .*$", re.MULTILINE)
 
@@ -123,6 +127,41 @@ def survived(
     thread.say(session, incident.id or 0, f"survived:{panic.id}:{int(at.timestamp())}", text=words, now=now)
     thread.touch(session, incident.id or 0)
     return True
+
+
+def awaited(session: Session, host: str) -> list[LiveSighting]:
+    """The crashes of a host of which it is not known whether it lived on."""
+    states = (LiveState.MAY_LIVE, LiveState.PANICKING, LiveState.SILENT)
+    query = select(LiveSighting).where(LiveSighting.host == host, col(LiveSighting.state).in_(states))
+    return list(session.exec(query).all())
+
+
+def same_boot(facts: Mapping[str, Any], panic: Panic) -> bool:
+    """Whether what was found on a host says that the boot of this panic is running: by its id (`boot_id`), else by its
+    start (`booted_at`, ISO 8601)."""
+    boot_id, booted = facts.get("boot_id"), facts.get("booted_at")
+    if panic.boot_id and isinstance(boot_id, str):
+        return boot_id.replace("-", "").lower() == panic.boot_id
+    if panic.boot_started_at is None or not isinstance(booted, str):
+        return False
+    try:
+        moment = datetime.fromisoformat(booted)
+    except ValueError:
+        return False
+    return moment.tzinfo is not None and abs(moment - panic.boot_started_at) <= _SAME_BOOT
+
+
+def visited(
+    session: Session, host: str, facts: Mapping[str, Any], *, who: str, after: timedelta, at: datetime
+) -> int:
+    """Somebody (`who`) was on the host and found these facts: crashes that the boot outlived by `after` were survived.
+    Returns how many."""
+    count = 0
+    for known in awaited(session, host):
+        panic = session.get_one(Panic, known.panic_id)
+        if at >= known.seen_at + after and same_boot(facts, panic):
+            count += survived(session, panic, known, f"{who} found the same boot running", at, at)
+    return count
 
 
 def silent(session: Session, panic: Panic, known: LiveSighting, now: datetime) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from commands.incident import living, thread
+from commands.incident.causes import known_line, resolution_words
 from commands.incident.loops import VERB as LOOP
 from commands.incident.membership import LIVE
 from commands.incident.rendering import Rendered, renderer
@@ -73,6 +74,9 @@ def draw_incident(session: Session, incident_id: int) -> Rendered | None:
     awaited = living.awaited_line(session, incident.id, newest)
     if awaited:
         made.append(b.section(awaited))
+    known_cause = known_line(session, newest)
+    if known_cause:
+        made.append(b.section(known_cause))
     made.append(b.section("\n".join(_facts(session, incident, newest, hosts, rows, known))))
     state = _state_line(session, incident)
     if state:
@@ -157,7 +161,9 @@ def _facts(
     past = recurrence(session, newest)
     lines.append(past_line(past, threads_of(session, past.similar)))
     if incident.previous_id is not None:
-        lines.append(f"Came back after {thread.incident_link(session, incident.previous_id)} was resolved.")
+        previous = session.get_one(Incident, incident.previous_id)
+        told = f"Came back after {thread.incident_link(session, previous.id)} was resolved"
+        lines.append(f"{told}{resolution_words(previous)}.")
     change = _change_line(session, newest)
     if change:
         lines.append(change)

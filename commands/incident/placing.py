@@ -164,9 +164,12 @@ def _merged(session: Session, panic: Panic, config: IncidentConfig) -> Placement
 def _resolved_lately(
     session: Session, panic: Panic, config: IncidentConfig, now: datetime
 ) -> Incident | None:
-    """Resolved at most `reopen_within` before this panic; one that died before the resolution brings nothing back."""
+    """Resolved at most `reopen_within` before this panic; one that died before the resolution brings nothing back,
+    and neither does a test or a cause that nobody could read: nothing says that it is the same again."""
     incident = _last_resolved(session, panic)
     if incident is None or incident.resolved_at is None:
+        return None
+    if not _returns(panic) and panic.occurred_at > incident.resolved_at:
         return None
     if (
         not incident.resolved_at
@@ -188,6 +191,11 @@ def _reopen(session: Session, panic: Panic, config: IncidentConfig, now: datetim
     begin_again(incident, now)
     session.add(incident)
     return Placement(incident, "reopened")
+
+
+def _returns(panic: Panic) -> bool:
+    """Whether a panic like it says that what was resolved is back."""
+    return panic.signature_key != UNKNOWN and not panic.deliberate
 
 
 def _last_resolved(session: Session, panic: Panic) -> Incident | None:
@@ -223,7 +231,7 @@ def _open(
 
 def _link_previous(session: Session, panic: Panic, incident: Incident, now: datetime) -> None:
     """The same signature was resolved before: both threads name the other one."""
-    previous = _last_resolved(session, panic)
+    previous = _last_resolved(session, panic) if _returns(panic) else None
     if previous is None or previous.id == incident.id:
         return
     incident.previous_id = previous.id

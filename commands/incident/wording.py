@@ -92,6 +92,10 @@ def copy_words(copy: DumpCopy) -> str:
         return ":white_check_mark: verified in central"
     if copy.state is CopyState.FAILED:
         return ":warning: not copied to central"
+    if copy.state is CopyState.DAMAGED:
+        return ":warning: the copy in central is damaged"
+    if copy.state is CopyState.REMOVED:
+        return "removed from central"
     if copy.state is CopyState.CANCELLED:
         return ""
     if copy.paused:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -18,10 +18,10 @@ from commands.incident.config import IncidentConfig, RoutingConfig
 from commands.incident.moves import telling_moves
 from commands.intake.config import IntakeConfig
 from commands.intake.correlation import add_facts, new_panic, remember_host, remember_signature
-from commands.intake.joining import Found, find_panic
+from commands.intake.joining import Found, find_panic, resolved_before
 from commands.intake.live import note_sighting, replaces, tell_ambiguity
 from commands.intake.reading import Reading, read_report
-from integrations.slack.text import code, escape
+from integrations.slack.text import code, date, escape
 from integrations.stores.local import LocalStore
 from storage import (
     Artefact,
@@ -45,6 +45,14 @@ class Taken:
     incident_id: int | None
     kind: str
     how: str  # opened, joined, reopened, wave, late, moved, witness, ignored (it only adds, and there is nothing)
+
+
+def _resolved(reading: Reading, early: Report | None) -> Reading:
+    """A firing whose "resolved" is known already says when the host was back."""
+    if early is None:
+        return reading
+    closing = read_report(early.body, host=early.host, received_at=early.received_at)
+    return replace(reading, back_at=closing.back_at)
 
 
 def _place_of(panic: Panic) -> tuple[object, ...]:
@@ -163,6 +171,10 @@ class IntakeDesk:
             Found(panic) if panic is not None else find_panic(session, reading, self.config.same_boot_within)
         )
         panic = found.panic
+        early = None
+        if reading.source == "alertmanager" and not reading.closes:
+            early = resolved_before(session, report)
+            reading = _resolved(reading, early)
         read_anew = False
         if panic is None and reading.closes:
             report.state = ReportState.DONE
@@ -192,6 +204,8 @@ class IntakeDesk:
                 thread.touch(session, panic.incident_id)
                 if read_anew or (not had_text and panic.text):
                     thread.show_text(session, panic, now)
+        if early is not None:
+            self._tell_resolved(session, panic, early, now)
         note_sighting(session, panic, reading, self.report_within, read_anew=read_anew, now=now)
         remember_signature(session, panic, panic.title)
         remember_host(session, reading.host, entry, panic)
@@ -201,6 +215,25 @@ class IntakeDesk:
         report.state, report.panic_id = ReportState.DONE, panic.id
         session.add(report)
         return Taken(panic.id or 0, panic.incident_id, panic.kind, how)
+
+    def _tell_resolved(self, session: Session, panic: Panic, early: Report, now: datetime) -> None:
+        """The two were delivered in the wrong order: whoever reads of the alert reads that it is over."""
+        early.panic_id = panic.id
+        session.add(early)
+        if panic.incident_id is None:
+            return
+        back = f" at {date(panic.back_at)}" if panic.back_at is not None else ""
+        said = (
+            f"{code(panic.host)}: the alert was resolved{back}, before Alertmanager delivered that it fired"
+        )
+        thread.note(session, panic.incident_id, "resolved-before", said, panic_id=panic.id, at=now)
+        thread.say(
+            session,
+            panic.incident_id,
+            f"resolved-before:{early.id}",
+            text=f":information_source: {said}.",
+            now=now,
+        )
 
     def _keep_text(self, session: Session, panic: Panic, redacted: str) -> None:
         """The whole text as a file: unredacted in the store, redacted in the thread. Once for each text."""

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 
 from commands.intake.correlation import BOOT_START_TOLERANCE, SAME_DEATH, contradicts, same_words
 from commands.intake.reading import Reading
-from storage import LiveSighting, LiveState, Panic, Report
+from storage import LiveSighting, LiveState, Panic, Report, ReportState
 
 _LOOK_BACK = timedelta(days=2)
 _MICROSECOND = 1.5e-6
@@ -94,6 +94,22 @@ def _evidence(reading: Reading, same_boot: timedelta) -> Sequence[tuple[str, Cal
         (near, lambda c: _boots(c.panic, reading) and not _apart(c.panic, reading, same_boot)),
         ("about the same time", lambda c: not _boots(c.panic, reading) and _overlaps(c, reading)),
     )
+
+
+def resolved_before(session: Session, report: Report) -> Report | None:
+    """The "resolved" of this alert that was delivered before its "firing": it was read, and there was no panic yet."""
+    return session.exec(
+        select(Report)
+        .where(
+            Report.host == report.host,
+            Report.source == "alertmanager",
+            Report.state == ReportState.DONE,
+            col(Report.panic_id).is_(None),
+            col(Report.body)["continues"].as_string() == report.external_id,
+        )
+        .order_by(col(Report.id))
+        .limit(1)
+    ).first()
 
 
 # -- candidates -----------------------------------------------------------------------------------------------

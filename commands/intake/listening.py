@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,7 +28,6 @@ from storage.inbox import InboxError, ReportInbox
 log = structlog.get_logger(__name__)
 
 _EXPECTED = timedelta(hours=24)  # a survivor of a crash longer ago is not looked for after a restart
-_SAME_BOOT = timedelta(seconds=120)
 _STRANGERS_TOLD = 10
 _RETRIES = 30
 
@@ -150,7 +149,7 @@ class ListeningDesk:
         seconds = sign.lived_uptime - sign.uptime
 
         def record(session: Session) -> None:
-            for known in _waiting(session, sign.host):
+            for known in living.awaited(session, sign.host):
                 if known.uptime is not None and abs(known.uptime - sign.uptime) < 2.0:
                     known.lived_uptime = sign.lived_uptime
                     panic = session.get_one(Panic, known.panic_id)
@@ -210,7 +209,7 @@ class ListeningDesk:
             .limit(50)
         ).all()
         for row in rows:
-            if row.finished_at is not None and same_boot(row.facts, panic):
+            if row.finished_at is not None and living.same_boot(row.facts, panic):
                 return row.finished_at
         return None
 
@@ -268,26 +267,3 @@ def report_body(look: Look, text: str, crash: Crash, lost: int, first: str | Non
     if first is not None:
         body["continues"] = first
     return body
-
-
-def same_boot(facts: Mapping[str, Any], panic: Panic) -> bool:
-    """Whether what a step found says that the boot of this panic is running: by its id, else by its start."""
-    boot_id, booted = facts.get("boot_id"), facts.get("booted_at")
-    if panic.boot_id and isinstance(boot_id, str):
-        return boot_id.replace("-", "").lower() == panic.boot_id
-    if panic.boot_started_at is None or not isinstance(booted, str):
-        return False
-    try:
-        moment = datetime.fromisoformat(booted)
-    except ValueError:
-        return False
-    return moment.tzinfo is not None and abs(moment - panic.boot_started_at) <= _SAME_BOOT
-
-
-def _waiting(session: Session, host: str) -> list[LiveSighting]:
-    states = (LiveState.MAY_LIVE, LiveState.PANICKING, LiveState.SILENT)
-    return list(
-        session.exec(
-            select(LiveSighting).where(LiveSighting.host == host, col(LiveSighting.state).in_(states))
-        ).all()
-    )

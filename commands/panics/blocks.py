@@ -28,6 +28,7 @@ from storage.queries import PanicRow
 from storage.records import PanicRecord
 
 PAGE_SIZE = 8
+COUNTED = 10_000  # panics; beyond it a count is "10,000+"
 LIGHTS = {
     IncidentState.OPEN: ":red_circle: open",
     IncidentState.ACKNOWLEDGED: ":large_orange_circle: acknowledged",
@@ -63,16 +64,21 @@ class Page:
     """One page of a list. `line` are the filters as typed, `frozen` what makes the next page fit this one."""
 
     rows: Sequence[PanicRow]
-    total: int
+    total: int  # COUNTED and one: more than that
     offset: int
     line: str
     asked_at: float  # seconds since the epoch: what `since:7d` counts from on every page
     upto_id: int
+    more: bool = False  # whether another page follows
 
     def turn(self, offset: int) -> str:
-        """The value of a paging button."""
+        """The value of a paging button: with the panic beside the page that is turned to."""
+        back = offset < self.offset
+        edge = self.rows[0 if back else -1]
+        place = [edge.id, edge.occurred_at.isoformat(), edge.host, edge.kernel, back] if offset > 0 else None
         return json.dumps(
-            {"q": self.line, "o": offset, "t": self.asked_at, "m": self.upto_id}, ensure_ascii=False
+            {"q": self.line, "o": offset, "t": self.asked_at, "m": self.upto_id, "p": place},
+            ensure_ascii=False,
         )
 
 
@@ -90,23 +96,31 @@ def list_message(page: Page, links: Mapping[int, str]) -> tuple[str, list[b.Bloc
     noun = "panic" if page.total == 1 else "panics"
     which = f" for {code(page.line)}" if page.line else ""
     pages = -(-page.total // PAGE_SIZE)
-    place = f" · {first}–{last}, page {page.offset // PAGE_SIZE + 1} of {pages}" if pages > 1 else ""
-    head = b.section(f"*{page.total} {noun}*{which}{place}")
+    of_pages = "" if page.total > COUNTED else f" of {pages}"
+    place = f" · {first}–{last}, page {page.offset // PAGE_SIZE + 1}{of_pages}" if pages > 1 else ""
+    head = b.section(f"*{counted(page.total)} {noun}*{which}{place}")
     turns = []
     if page.offset > 0:
         turns.append(b.button("◀ Prev", "panics.page:prev", page.turn(max(0, page.offset - PAGE_SIZE))))
-    if last < page.total:
+    if page.more:
         turns.append(b.button("Next ▶", "panics.page:next", page.turn(page.offset + PAGE_SIZE)))
     foot = [b.actions(turns)] if turns else []
     foot.append(
-        b.context("All of one: `/panic show P-41` · fewer: `host:` `kernel:` `since:` `kind:` `state:`")
+        b.context(
+            "All of one: `/panic show P-41` · fewer: `host:` `kernel:` `since:` `has:dump` · `/panic help list`"
+        )
     )
     for width in (160, 60, 20):  # hostile names grow up to fivefold when they are escaped
         rows = [b.section(list_line(row, links.get(row.incident_id or 0), width)) for row in page.rows]
         if length([head, *rows, *foot]) <= MESSAGE_LIMIT:
             break
-    text = f"{page.total} {noun}" + (f", {first}–{last} shown" if pages > 1 else "")
+    text = f"{counted(page.total)} {noun}" + (f", {first}–{last} shown" if pages > 1 else "")
     return text, [head, *rows, *foot]
+
+
+def counted(number: int) -> str:
+    """`7`, `9,412`, `10,000+`."""
+    return f"{number:,}" if number <= COUNTED else f"{COUNTED:,}+"
 
 
 def list_line(row: PanicRow, link: str | None, width: int = 160) -> str:
@@ -142,7 +156,7 @@ def empty_message(
     better = [w for w in wider if w.count]
     lines = [text]
     if better:
-        lines.append("Wider: " + " · ".join(f"without `{w.without}` {w.count}" for w in better))
+        lines.append("Wider: " + " · ".join(f"without `{w.without}` {counted(w.count)}" for w in better))
     else:
         lines.append(
             "Wider: leave filters out, or ask further back (`since:90d`). `/panic list` alone shows all."

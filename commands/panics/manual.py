@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from commands.access import Role
 from commands.errors import BadArguments
-from commands.panics.filters import KEYS
+from commands.filters import KEYS
 from commands.router import Router, Verb
 from integrations.slack import blocks as b
 from integrations.slack.text import code, shorten
@@ -16,16 +16,20 @@ from integrations.slack.text import code, shorten
 # In the order in which a night goes. A verb that is in no group is still listed, under "More".
 GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
     (":fire: A host panicked", ("triage", "cancel", "evidence", "copy", "analyze", "link", "unlink")),
-    (":busts_in_silhouette: The incident", ("ack", "assign", "note", "resolve", "reopen")),
-    (":mag: Looking back", ("list", "show", "timeline", "sweep")),
+    (
+        ":busts_in_silhouette: The incident",
+        ("ack", "assign", "note", "known", "unknown", "resolve", "reopen"),
+    ),
+    (":mag: Looking back", ("list", "show", "similar", "timeline", "top", "trends", "export", "sweep")),
     (":pencil2: Correcting the bot", ("merge", "split", "reclassify", "undo")),
+    (":file_cabinet: What is kept", ("retention", "pin", "unpin", "hold", "release")),
     (":no_bell: Planned work", ("silence", "unsilence", "silences")),
     (":key: For admins", ("quarantine",)),
     (":grey_question: About this", ("help", "whoami")),
 )
 FILTER_HELP: Mapping[str, str] = {
     "host": "a name or its beginning; `web-*` a glob, `=web-1` exactly, `a,b` either",
-    "kernel": "a release or its beginning; `6.1.*` a glob",
+    "kernel": "a release or its beginning; `6.1.*` a glob; `6.1.0-20..6.1.0-31` a range",
     "since": "an age (30m, 24h, 7d, 2w), today, yesterday, a date or a time (UTC where no zone is given)",
     "until": "likewise; a date means its whole day",
     "kind": "what killed it: null_deref, soft_lockup, hung_task, mce, panic, unknown …",
@@ -33,6 +37,9 @@ FILTER_HELP: Mapping[str, str] = {
     "ring": "a ring or its beginning",
     "hw": "any part of the hardware's name",
     "sig": "the beginning of a signature, or a panic: the same signature as that one",
+    "change": "a ticket that is linked to the panic, or likely for its incident",
+    "has": "`dump`: something of a vmcore is there",
+    "sort": "newest (as without it), oldest, host, kernel",
 }
 
 
@@ -83,7 +90,7 @@ def verb_message(router: Router, name: str) -> tuple[str, list[b.Block]]:
     if verb.name == "list":
         filters = [f"{code(KEYS[key])} {what}" for key, what in FILTER_HELP.items()]
         made.append(
-            b.section("*Filters* (all must hold; free words search the title)\n" + "\n".join(filters))
+            b.section("*Filters* (all must hold; free words search titles and frames)\n" + "\n".join(filters))
         )
     return f"{router.command} {verb.name}: {verb.help}", made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +13,10 @@ from sqlmodel import Session
 from commands.access import Role
 from commands.context import Context
 from commands.errors import BadArguments, NotFound
+from commands.filters import EXAMPLE, parse_filters, split_words, tidy
 from commands.incident.lookup import panic_meant
 from commands.panics.blocks import (
+    COUNTED,
     PAGE_SIZE,
     Page,
     Wider,
@@ -22,7 +24,6 @@ from commands.panics.blocks import (
     list_message,
     show_message,
 )
-from commands.panics.filters import EXAMPLE, parse_filters, split_words, tidy
 from commands.panics.incident_blocks import incident_message, timeline_message
 from commands.panics.manual import help_message, verb_message, whoami_message
 from commands.permalinks import permalinks
@@ -32,7 +33,7 @@ from commands.timeline import read_turn as read_timeline_turn
 from commands.timeline import stretch
 from integrations.slack.text import code
 from storage import incident_ref, parse_ref
-from storage.queries import Filters, PanicRow, count_panics, list_rows, newest_panic_id
+from storage.queries import Filters, PanicRow, Place, count_panics, list_rows, newest_panic_id
 from storage.records import PanicRecord, incident_record, record
 
 
@@ -43,8 +44,9 @@ def register(router: Router, ctx: Context) -> None:
         "list",
         desk.list,
         role=Role.VIEWER,
-        usage="list [host:…] [kernel:…] [since:…] [until:…] [kind:…] [state:…] [ring:…] [hw:…] [sig:…] [words]",
-        help="panics, newest first, eight a page",
+        usage="list [host:…] [kernel:…] [since:…] [until:…] [kind:…] [state:…] [ring:…] [hw:…] "
+        "[sig:…] [change:…] [has:dump] [sort:…] [words]",
+        help="panics, newest first or as sorted, eight a page",
         example=f"{command} list host:web-* kernel:6.1.* since:7d",
         acts=False,
         aliases=("ls", "find", "search"),
@@ -89,11 +91,11 @@ class Reading:
         self.ctx = ctx
 
     async def list(self, ask: Ask) -> None:
-        await self._list(ask, tidy(ask.text), self.ctx.clock(), offset=0, upto_id=None, replace_=False)
+        await self._list(ask, tidy(ask.text), Turn(self.ctx.clock()))
 
     async def page(self, ask: Ask) -> None:
-        line, offset, asked_at, upto_id = read_turn(ask.value or "")
-        await self._list(ask, line, asked_at, offset=offset, upto_id=upto_id, replace_=True)
+        line, turn = read_turn(ask.value or "")
+        await self._list(ask, line, turn)
 
     async def show(self, ask: Ask) -> None:
         words = ask.words()
@@ -139,47 +141,65 @@ class Reading:
         text, blocks = whoami_message(self.router, await self.ctx.access.role_of(ask.user))
         await ask.reply(text, blocks)
 
-    async def _list(
-        self, ask: Ask, line: str, asked_at: datetime, *, offset: int, upto_id: int | None, replace_: bool
-    ) -> None:
-        filters = parse_filters(line, asked_at)
+    async def _list(self, ask: Ask, line: str, turn: Turn) -> None:
+        filters = parse_filters(line, turn.asked_at)
+        replace_ = turn.upto_id is not None
 
-        def look(session: Session) -> tuple[int, int, list[PanicRow]]:
-            newest = newest_panic_id(session) if upto_id is None else upto_id
+        def look(session: Session) -> tuple[int, int, list[PanicRow], bool]:
+            newest = newest_panic_id(session) if turn.upto_id is None else turn.upto_id
             frozen = replace(filters, upto_id=newest)
-            return (
-                newest,
-                count_panics(session, frozen),
-                list_rows(session, frozen, limit=PAGE_SIZE, offset=offset),
-            )
+            rows = _page(session, frozen, turn)
+            more = bool(rows and list_rows(session, frozen, limit=1, after=rows[-1]))
+            return newest, count_panics(session, frozen, most=COUNTED), rows, more
 
-        newest, total, rows = await self.ctx.db.read(look)
+        newest, total, rows, more = await self.ctx.db.read(look)
         if not rows:
             wider, any_at_all = await self.ctx.db.read(lambda s: _wider(s, filters))
             text, blocks = empty_message(line, wider, any_at_all=any_at_all, hint=_hint(line))
             await ask.reply(text, blocks, replace=replace_)
             return
         links = await permalinks(self.ctx.slack, {(r.incident_id, r.channel, r.ts) for r in rows})
-        page = Page(rows, total, offset, line, asked_at.timestamp(), newest)
+        page = Page(rows, total, turn.offset, line, turn.asked_at.timestamp(), newest, more)
         text, blocks = list_message(page, links)
         await ask.reply(text, blocks, replace=replace_)
 
 
-def read_turn(value: str) -> tuple[str, int, datetime, int]:
-    """(filters, offset, asked at, highest id) from a paging button. Raises BadArguments for anything else."""
+@dataclass(frozen=True)
+class Turn:
+    """Which page is wanted: the first, or the one beside `place`, as the button said."""
+
+    asked_at: datetime
+    offset: int = 0
+    upto_id: int | None = None
+    place: Place | None = None
+    backwards: bool = False
+
+
+def _page(session: Session, filters: Filters, turn: Turn) -> list[PanicRow]:
+    if turn.backwards:
+        return list_rows(session, filters, limit=PAGE_SIZE, before=turn.place)
+    return list_rows(session, filters, limit=PAGE_SIZE, after=turn.place)
+
+
+def read_turn(value: str) -> tuple[str, Turn]:
+    """(filters, the page) from a paging button. Raises BadArguments for anything else."""
+    old = BadArguments(
+        "this button is from an older version of Panicroom; please ask again.", example=EXAMPLE
+    )
     try:
         state: Any = json.loads(value)
         line, offset, at, upto = state["q"], int(state["o"]), float(state["t"]), int(state["m"])
-        moment = datetime.fromtimestamp(at, UTC)
+        moment, place, back = datetime.fromtimestamp(at, UTC), None, False
+        if state["p"] is not None:
+            panic_id, occurred, host, kernel, back = state["p"]
+            place = Place(int(panic_id), datetime.fromisoformat(occurred), str(host), kernel and str(kernel))
     except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
-        raise BadArguments(
-            "this button is from an older version of Panicroom; please ask again.", example=EXAMPLE
-        ) from error
+        raise old from error
     if not isinstance(line, str) or not 0 <= offset < 2**31 or not 0 <= upto < 2**62:
-        raise BadArguments(
-            "this button is from an older version of Panicroom; please ask again.", example=EXAMPLE
-        )
-    return line, offset, moment, upto
+        raise old
+    if place is not None and (place.occurred_at.tzinfo is None or not 0 <= place.id < 2**62):
+        raise old
+    return line, Turn(moment, offset, upto, place, bool(back))
 
 
 def _record_meant(session: Session, ask: Ask, word: str | None) -> PanicRecord:
@@ -194,7 +214,7 @@ def _wider(session: Session, filters: Filters) -> tuple[list[Wider], bool]:
     """What each filter alone keeps from being found, most first."""
     looser = {
         "host:": replace(filters, host=()),
-        "kernel:": replace(filters, kernel=()),
+        "kernel:": replace(filters, kernel=(), releases=()),
         "kind:": replace(filters, kind=()),
         "ring:": replace(filters, ring=()),
         "hw:": replace(filters, hardware=()),
@@ -202,9 +222,13 @@ def _wider(session: Session, filters: Filters) -> tuple[list[Wider], bool]:
         "state:": replace(filters, states=()),
         "since:": replace(filters, since=None),
         "until:": replace(filters, until=None),
+        "change:": replace(filters, change=()),
+        "has:dump": replace(filters, dump=False),
         "the words": replace(filters, words=()),
     }
-    counts = [Wider(name, count_panics(session, f)) for name, f in looser.items() if f != filters]
+    counts = [
+        Wider(name, count_panics(session, f, most=COUNTED)) for name, f in looser.items() if f != filters
+    ]
     return sorted(counts, key=lambda w: -w.count), newest_panic_id(session) > 0
 
 
@@ -215,7 +239,7 @@ def _hint(line: str) -> str:
         if parse_ref(word, "P") or parse_ref(word, "I"):
             return f"To see one panic: {code(f'/panic show {word}')}"
         if re.fullmatch(r"[0-9]+\.[0-9]+[\w.+~-]*", word):
-            return f"Free words search the title; for a kernel say {code(f'kernel:{word}')}"
+            return f"Free words search titles and frames; for a kernel say {code(f'kernel:{word}')}"
     if words:
-        return f"Free words search the title; for a host say {code(f'host:{words[0]}')}"
+        return f"Free words search titles and frames; for a host say {code(f'host:{words[0]}')}"
     return ""

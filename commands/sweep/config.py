@@ -46,12 +46,16 @@ class SweepConfig(BaseModel):
         "`every`.",
     )
     parallelism: int = Field(
-        default=16, ge=1, le=256, description="Hosts that are looked at at the same time."
+        default=16,
+        ge=1,
+        le=256,
+        description="Places that are looked at at the same time; hosts as far as `[ssh] hosts_at_once` leaves room: "
+        "triage goes first, and three quarters of its connections are the most that a sweep has.",
     )
     patience: PositiveDuration = Field(
         default=timedelta(seconds=60),
-        description="The longest look at one place, connecting included. What is not done by then is for the next "
-        "sweep.",
+        description="The longest look at one place, connecting included; its wait for a turn is not. What is not done "
+        "by then is for the next sweep.",
     )
     since: PositiveDuration = Field(
         default=timedelta(days=7),

@@ -71,10 +71,6 @@ class SweepDesk:
         self._event = asyncio.Event()
         self._started_at = context.clock()
 
-    async def close(self) -> None:
-        """At the bot's end, after `run` was cancelled."""
-        await asyncio.to_thread(self.visitor.ssh.close)
-
     # -- asking -----------------------------------------------------------------------------------------
 
     async def ask(self, words: Sequence[str], asked_by: str, request_id: str, channel: str) -> Begun:

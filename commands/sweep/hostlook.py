@@ -24,6 +24,9 @@ _NO_DIRECTORY = 69  # the helper's exit status
 _BAD_CALL = 64
 _DIRECTORY = re.compile(r"^crash[_-]?dir(?:ectory)?=(/[^\x00-\x1f]{1,900})$", re.MULTILINE)
 _EVERYWHERE = "/var/crash"  # where all families save by default
+_PROC_CAP = 4096
+_BOOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UPTIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s")
 _AHEAD = timedelta(minutes=5)
 
 Audit = Callable[[str, str, str], Awaitable[None]]  # command, outcome, detail
@@ -199,6 +202,18 @@ class HostLook:
         )
 
     # -- the host ---------------------------------------------------------------------------------------
+
+    async def boot(self, now: Callable[[], datetime]) -> dict[str, str]:
+        """Which boot runs: `boot_id`, and `booted_at` (ISO 8601) by our clock; what cannot be read is left out."""
+        facts: dict[str, str] = {}
+        boot_id = await self._run(("cat", "/proc/sys/kernel/random/boot_id"), cap=_PROC_CAP)
+        if boot_id.ok and _BOOT_ID.fullmatch(boot_id.text.strip()):
+            facts["boot_id"] = boot_id.text.strip()
+        uptime = await self._run(("cat", "/proc/uptime"), cap=_PROC_CAP)
+        seconds = _UPTIME.match(uptime.text) if uptime.ok else None
+        if seconds is not None:
+            facts["booted_at"] = (now() - timedelta(seconds=float(seconds[1]))).isoformat()
+        return facts
 
     async def part(self, path: str, size: int, offset: int, length: int) -> bytes:
         if offset == 0 and length >= size:

@@ -15,6 +15,7 @@ import structlog
 
 from commands.context import Context
 from commands.hosts.visits import host_as_entered
+from commands.incident import living
 from commands.inventory import HostEntry
 from commands.sweep import known, naming
 from commands.sweep.central import CentralLook
@@ -73,6 +74,7 @@ class Visitor:
         history: History,
         *,
         resolve: Resolve = resolve,
+        lives_after: timedelta = living.LIVES_AFTER,
     ) -> None:
         self.context = context
         self.ssh = ssh
@@ -80,14 +82,20 @@ class Visitor:
         self.config = config
         self.history = history
         self.resolve = resolve
+        self.lives_after = lives_after  # so long after a crash, a boot that still runs has survived it
 
     async def visit(self, run: SweepRun, place: SweepPlace) -> Looked:
         """Never waits longer than the settings' patience, and never raises for what a place does."""
         findings = Findings()
         go = self._host if place.kind == HOST else self._directory
         try:
-            async with asyncio.timeout(self.config.patience.total_seconds()):
-                state, note = await go(run, place.name, findings)
+            # The clock runs from its turn on: how busy the bot is with other hosts is no fault of this one.
+            async with asyncio.timeout(None) as limit:
+
+                def begin() -> None:
+                    limit.reschedule(asyncio.get_running_loop().time() + self.config.patience.total_seconds())
+
+                state, note = await go(run, place.name, findings, begin)
         except TimeoutError:
             patience = f"{self.config.patience.total_seconds():.0f} s"
             return Looked(PlaceState.UNREACHABLE, f"not done within {patience}", findings)
@@ -110,9 +118,15 @@ class Visitor:
 
     # -- a host -----------------------------------------------------------------------------------------
 
-    async def _host(self, run: SweepRun, name: str, findings: Findings) -> tuple[PlaceState, str]:
-        work, told = await self.context.db.read(
-            lambda s: (known.at_work(s, name), known.told_of(s, (name,), run)[name])
+    async def _host(
+        self, run: SweepRun, name: str, findings: Findings, begin: Callable[[], None]
+    ) -> tuple[PlaceState, str]:
+        work, told, awaited = await self.context.db.read(
+            lambda s: (
+                known.at_work(s, name),
+                known.told_of(s, (name,), run)[name],
+                bool(living.awaited(s, name)),
+            )
         )
         if work is not None:
             return PlaceState.LEFT, f"{work} is under way there"
@@ -121,7 +135,7 @@ class Visitor:
             return PlaceState.FAILED, "the inventory does not name it any more"
         host = host_at(name, entry)
         try:
-            session = await self.ssh.open(host)
+            session = await self.ssh.open(host, aside=True, on_turn=begin)
         except SshError as error:
             if error.permanent:
                 await self._audit(run, "host.connect", host.spoken, "refused", str(error))
@@ -137,10 +151,22 @@ class Visitor:
                 return await self.context.db.read(lambda s: known.has_panic(s, name, crash))
 
             look = HostLook(name, session, self.ssh.config.helper, audit)
+            if awaited:
+                await self._lives(look, name)
             note = await look.look(told, self._terms(), self._deliver, findings, is_told=is_told)
             return PlaceState.SWEPT, note
         finally:
             session.close()
+
+    async def _lives(self, look: HostLook, name: str) -> None:
+        """A host of which netconsole told a crash: the same boot, seen well after it, has survived it."""
+        facts = await look.boot(self.context.clock)
+        at, after = self.context.clock(), self.lives_after
+        if await self.context.db.write(
+            lambda s: living.visited(s, name, facts, who="a sweep", after=after, at=at)
+        ):
+            log.info("sweep.survived", host=name)
+            self.context.wake()
 
     async def _entry(self, name: str) -> HostEntry | None:
         return (await self._fleet()).entry(name, self.context.inventory)
@@ -161,7 +187,10 @@ class Visitor:
 
     # -- a central directory ----------------------------------------------------------------------------
 
-    async def _directory(self, run: SweepRun, name: str, findings: Findings) -> tuple[PlaceState, str]:
+    async def _directory(
+        self, run: SweepRun, name: str, findings: Findings, begin: Callable[[], None]
+    ) -> tuple[PlaceState, str]:
+        begin()
         fleet = await self._fleet()
         known_addresses = naming.addresses(fleet, await self._resolved(fleet))
 

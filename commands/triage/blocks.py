@@ -17,6 +17,7 @@ from storage import Panic, RunbookRun, StepResult, panic_ref
 _SECTION = 2900
 _RAW = 2600  # characters of one raw output
 _RAW_BLOCKS = 45
+_SHOWN = 32 * 1024  # characters of one output that are redacted for showing; a log may have a million
 _SPARE = 90  # characters of JSON around a section's text
 
 
@@ -85,6 +86,8 @@ def raw_blocks(run: RunbookRun, steps: Sequence[StepResult], panic: Panic) -> li
 def _raw(output: Mapping[str, Any], redact: Callable[[str], str]) -> tuple[str, str]:
     """(the command, what it said), redacted."""
     text = str(output.get("stdout", ""))
+    if len(text) > _SHOWN:  # from the beginning of a line: half a line could hold half a secret
+        text = f"…\n{text[-_SHOWN:].partition(chr(10))[2]}"
     if output.get("stderr"):
         text += f"\n[stderr]\n{output['stderr']}"
     text += f"\n[{output.get('outcome', '')}]"

@@ -32,6 +32,10 @@ def told_central(url: str | None, copy: DumpCopy | None) -> tuple[str, str]:
         done = f"{size_words(copy.bytes_done)} of {size_words(copy.size)}" if copy.size else "nothing yet"
         paused = ", paused" if copy.paused else ""
         return "warn", f"central: being copied, {done}{paused}; only a verified copy counts"
+    if copy.state is CopyState.REMOVED:
+        return "warn", "central: it was copied, and has been removed since"
+    if copy.state is CopyState.DAMAGED:
+        return "failed", f"central: the copy in {copy.place} is damaged; only a verified copy counts"
     if copy.state is CopyState.CANCELLED:
         return "warn", "central: not copied, the copy was cancelled"
     return (

@@ -21,8 +21,11 @@ def read_dump(
     `central` the line about the central store."""
     lines: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
+    elsewhere = report.elsewhere
     if report.problem is not None:
-        lines.append(("failed", report.problem))
+        lines.append(("failed" if elsewhere is None else "warn", report.problem))
+    elif elsewhere is not None:
+        lines.append(("ok", "local: none, and none is missing: kdump writes to the central directory"))
     elif report.gone is not None:
         lines.append(("failed", f"local: {report.gone}"))
     elif report.chosen is None:
@@ -34,6 +37,17 @@ def read_dump(
         facts["crash_directory"] = report.chosen.directory
         if report.chosen.dump is not None:
             facts["dump_size"] = report.chosen.dump.size
+    if report.central is not None:
+        word = {DumpState.COMPLETE: "ok", DumpState.UNVERIFIED: "warn"}.get(report.central.state, "failed")
+        lines.append((word if elsewhere is not None else "warn", report.central.told))
+        facts |= {"central_directory": report.central.directory, "central_path": report.central.path}
+    if elsewhere is not None:
+        facts["dump_size"] = elsewhere.size
+        if central[0] != "ok":  # no copy in the store: there is no need of one
+            central = (
+                "ok",
+                "central: it needs no copy from the host, it is in the central directory already",
+            )
     if report.chosen is not None and report.chosen.dmesg is not None:
         dmesg = report.chosen.dmesg
         lines.append(

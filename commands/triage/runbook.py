@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from commands.hosts.cutting import FETCHED, sort_of
 from commands.hosts.family import FAMILIES
 from commands.hosts.patience import Patience
 from commands.triage.checks import CHECKS, problem_of_expectation
@@ -66,6 +67,16 @@ class Command(BaseModel):
         if unknown:
             raise ValueError(f"knows {', '.join(FAMILIES)}, not {', '.join(unknown)}")
         return value
+
+    @property
+    def taken(self) -> int:
+        """Bytes of output that are taken; a journal or dmesg comes whole unless `cap` says otherwise."""
+        return FETCHED if sort_of(self.argv) and "cap" not in self.model_fields_set else self.cap
+
+    @property
+    def end_kept(self) -> Literal["start", "end"]:
+        """Which end is taken of what exceeds that; of a journal or dmesg its last, unless `keep` says otherwise."""
+        return "end" if sort_of(self.argv) and "keep" not in self.model_fields_set else self.keep
 
     def runs_on(self, family: str | None) -> bool:
         return not self.families or family in self.families

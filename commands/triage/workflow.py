@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,10 +15,10 @@ from sqlmodel import Session, col, select
 from commands.hostrecord import Line
 from commands.hosts import crashdump, runs
 from commands.hosts.desk import HostDesk, StepFinding
-from commands.hosts.lastwords import is_unread, read_last_words
-from commands.hosts.originals import Originals
+from commands.hosts.lastwords import LastWords, is_unread, read_last_words
+from commands.hosts.originals import Originals, cut_lines
 from commands.hosts.visits import Visit, Visits
-from commands.incident import thread
+from commands.incident import living, thread
 from commands.triage import nics
 from commands.triage.answers import Answer, Answers
 from commands.triage.central import central_copy, told_central
@@ -31,6 +31,7 @@ from commands.triage.recent import read_recent
 from commands.triage.record import read_record
 from commands.triage.runbook import PLACEHOLDER, Command, Step, TriageConfig, load_runbook
 from commands.triage.seen import look_back
+from integrations.ssh import CommandResult
 from integrations.stores import LocalStore
 from storage import Panic, RunbookRun, RunState, StepResult
 
@@ -55,12 +56,15 @@ class TriageDesk(HostDesk):
         config: TriageConfig | None = None,
         *,
         central: str | None = None,
+        lives_after: timedelta = living.LIVES_AFTER,
         name: str = "triage",
     ) -> None:
-        """`central`: the central store's URL, None where there is none. Raises RunbookError."""
+        """`central`: the central store's URL, None where there is none. `lives_after`: so long after a crash, a boot
+        that still runs has survived it. Raises RunbookError."""
         self.config = config or TriageConfig()
         self.runbook = load_runbook(self.config.runbook)
         self.central = central
+        self.lives_after = lives_after
         self.originals = Originals(LocalStore(context.store_dir), context.db)
         super().__init__(context, visits, self.config.patience, name=name)
 
@@ -87,7 +91,7 @@ class TriageDesk(HostDesk):
             for c in step.command
             if c.check is not None and c.runs_on(facts.get("family"))
         ]
-        lines = [*found.lines, *added]
+        lines = [*found.lines, *added, *cut_lines(outputs)]
         return replace(found, state=worst(lines), lines=tuple(lines), outputs=(*found.outputs, *outputs))
 
     async def _ask(
@@ -102,7 +106,8 @@ class TriageDesk(HostDesk):
 
         async def ask(batch: Sequence[tuple[str, Command, tuple[str, ...]]]) -> None:
             requests = [
-                visit.session.request(argv, timeout=c.timeout, cap=c.cap, keep=c.keep) for _, c, argv in batch
+                visit.session.request(argv, timeout=c.timeout, cap=c.taken, keep=c.end_kept)
+                for _, c, argv in batch
             ]
             done = await visit.run_many(requests, limit=max(ends - clock(), 0.1))
             for (key, _, _), one in zip(batch, done, strict=True):
@@ -132,14 +137,16 @@ class TriageDesk(HostDesk):
             return StepFinding("ok")
         if step.reader == "dump":
             report = await crashdump.examine(visit, panic)
-            words = await read_last_words(visit, panic, report) if is_unread(panic) else None
+            words = await self._last_words(visit, panic, report) if is_unread(panic) else None
             copy = await db.read(lambda s: central_copy(s, panic))
             return read_dump(report, panic, words, told_central(self.central, copy))
         if step.reader == "seen":
             window = timedelta(days=self.config.seen_window_days)
             return await db.read(lambda s: look_back(s, panic, window))
         if step.reader == "identity":
-            return read_identity(answers, panic, facts, now)
+            found = read_identity(answers, panic, facts, now)
+            await self._lives(panic, found.facts, now)
+            return found
         if step.reader == "recent":
             bios, tickets = await db.read(
                 lambda s: (_previous_bios(s, panic), runs.tickets_of(s, panic, "linked"))
@@ -158,6 +165,21 @@ class TriageDesk(HostDesk):
         if step.reader == "ready":
             return read_readiness(answers, panic, facts, facts.get("df"))
         raise ValueError(f"the runbook has a reader {step.reader!r} that there is not")
+
+    async def _lives(self, panic: Panic, facts: Mapping[str, Any], now: datetime) -> None:
+        """The boot of a crash that netconsole told of still runs: the host has survived it, as a report would say."""
+        after = self.lives_after
+        closed = await self.visits.together.write(
+            lambda s: living.visited(s, panic.host, facts, who="triage", after=after, at=now)
+        )
+        if closed:
+            self.context.wake()
+
+    async def _last_words(self, visit: Visit, panic: Panic, report: crashdump.DumpReport) -> LastWords:
+        async def keep(name: str, done: CommandResult) -> dict[str, Any]:
+            return await self.originals.output(visit, name, done, sort="dmesg")
+
+        return await read_last_words(visit, panic, report, keep=keep)
 
     async def _weighed(
         self, visit: Visit, answers: Answers, panic: Panic, facts: Mapping[str, Any]

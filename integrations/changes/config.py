@@ -12,6 +12,9 @@ DEFAULT_JQL = (
     "project in ({projects}) AND (updated >= {since} OR statusCategory != Done) AND ({names})"
     " ORDER BY updated DESC"
 )
+_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_GATEWAY = "https://api.atlassian.com"
+_OF_A_SITE = re.compile(re.escape(_GATEWAY) + r"/ex/jira/[0-9A-Za-z-]+/?")
 _PROJECT = re.compile(r"[A-Z][A-Z0-9_]{1,31}")
 _FIELD = re.compile(r"[a-z]+|customfield_[0-9]+")
 
@@ -19,6 +22,9 @@ _FIELD = re.compile(r"[a-z]+|customfield_[0-9]+")
 class JiraConfig(BaseModel):
     """`[jira]`.
 
+    url: the address at which people browse tickets.
+    api_url: where the REST API is asked, when not at `url`: an API token with scopes, and with it any of a service
+    account, is taken at Atlassian's gateway alone (https://api.atlassian.com/ex/jira/CLOUD-ID).
     flavour: "cloud" (email and API token) or "datacenter" (personal access token; no email).
     jql: the search; {projects} and {names} are put in quoted, {since} is a period like "-180m", which means the
     same in every time zone. {names} and {since} must be there.
@@ -32,6 +38,7 @@ class JiraConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
+    api_url: str | None = None
     flavour: Literal["cloud", "datacenter"] = "cloud"
     email: str | None = Field(default=None, validate_default=True)
     token: SecretStr
@@ -48,9 +55,27 @@ class JiraConfig(BaseModel):
     @field_validator("url")
     @classmethod
     def _an_address(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+        if not _ADDRESS.fullmatch(url):
             raise ValueError("an address like https://jira.example.com, without user, query or fragment")
+        if url.startswith(_GATEWAY):
+            raise ValueError(
+                "nobody browses tickets at the gateway: put it in api_url, and the site's address here"
+            )
         return url.rstrip("/")
+
+    @field_validator("api_url")
+    @classmethod
+    def _a_gateway(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if not _ADDRESS.fullmatch(url) or (url.startswith(_GATEWAY) and not _OF_A_SITE.fullmatch(url)):
+            raise ValueError("an address like https://api.atlassian.com/ex/jira/CLOUD-ID, without /rest")
+        return url.rstrip("/")
+
+    @property
+    def asked_at(self) -> str:
+        """The address that the REST paths follow."""
+        return self.api_url or self.url
 
     @field_validator("webhook_secret")
     @classmethod

@@ -39,7 +39,7 @@ class NotAllowed(ChangeError):
 
 
 class BadCredentials(NotAllowed):
-    """The tracker does not accept the bot's account. Check [jira] flavour, email and token."""
+    """The tracker does not accept the bot's account. Check [jira] flavour, email, token, api_url (a scoped one)."""
 
 
 class BadFeed(ChangeError):

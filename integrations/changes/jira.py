@@ -191,10 +191,10 @@ class JiraTracker:
         except requests.exceptions.Timeout:
             failure = TrackerDown(f"{about}: no answer in {self._config.timeout:g} s")
         except requests.exceptions.JSONDecodeError:
-            failure = TrackerDown(f"{about}: {self._config.url} answered with something that is no JSON")
+            failure = TrackerDown(f"{about}: {self._config.asked_at} answered with something that is no JSON")
         except (requests.exceptions.RequestException, OSError) as unreachable:
             failure = TrackerDown(
-                f"{about}: {self._config.url} cannot be reached: {type(unreachable).__name__}"
+                f"{about}: {self._config.asked_at} cannot be reached: {type(unreachable).__name__}"
             )
         except (KeyError, TypeError, AttributeError, ValueError) as unreadable:
             failure = TrackerDown(f"{about}: an answer that is not Jira's: {type(unreadable).__name__}")
@@ -255,14 +255,14 @@ class JiraTracker:
                 text=text,
             )
         except (ChangeError, KeyError, TypeError, AttributeError):
-            raise TrackerDown(f"{self._config.url} answered with a ticket that is not Jira's") from None
+            raise TrackerDown(f"{self._config.asked_at} answered with a ticket that is not Jira's") from None
 
 
 def _client(config: JiraConfig) -> JIRA:
     token = config.token.get_secret_value()
     cloud = config.flavour == "cloud"
     client = JIRA(
-        server=config.url,
+        server=config.asked_at,
         basic_auth=(config.email or "", token) if cloud else None,
         token_auth=None if cloud else token,
         options={"rest_api_version": "2"},
@@ -286,8 +286,8 @@ def _told(refused: JIRAError, about: str) -> ChangeError:
     facts = f"{about}: HTTP {status}{': ' if said else ''}{said}"
     if status == 401:
         return BadCredentials(facts)
-    if status == 403:
-        return NotAllowed(facts)
+    if status == 403 or (status == 400 and about != "search" and "permission" in said.lower()):
+        return NotAllowed(facts)  # Jira answers with 400 who may not comment, or not edit a comment
     if status == 404 and about != "search":
         return TicketUnknown(facts)
     if status == 400 and about == "search":
@@ -300,7 +300,7 @@ def _told(refused: JIRAError, about: str) -> ChangeError:
 def _retry_after(refused: JIRAError) -> float | None:
     headers = getattr(refused.response, "headers", None) or {}
     told = str(headers.get("Retry-After") or "")
-    return float(told) if told.isascii() and told.isdecimal() and len(told) < 7 else None
+    return (float(told) or None) if told.isascii() and told.isdecimal() and len(told) < 7 else None
 
 
 def _moment(told: object) -> datetime | None:

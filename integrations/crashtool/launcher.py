@@ -3,7 +3,8 @@
     python -I launcher.py MEMORY CPU FILE_SIZE NICE PARENT PROGRAM ARGUMENT…
 
 Limits in bytes and seconds; PARENT is the process id of the bot. Limits are set here and not between fork and exec of
-the bot, which has threads. When the bot is killed, the kernel kills the program.
+the bot, which has threads. When the bot is killed, the kernel kills the program, and the program's end tells a watcher,
+a process of the same group, which kills whatever the program had begun.
 """
 
 from __future__ import annotations
@@ -17,10 +18,31 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
+def _die_with_parent(number: signal.Signals) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
+def _watch() -> None:
+    """Begins the watcher. It holds none of the program's pipes, and is a process of the group like the others."""
+    program = os.getpid()
+    if os.fork():
+        return
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        _die_with_parent(signal.SIGTERM)  # tells it; the mask keeps it alive
+        os.closerange(0, 3)
+        while os.getppid() == program:
+            signal.sigwait({signal.SIGTERM})
+        os.killpg(program, signal.SIGKILL)
+    finally:
+        os._exit(0)
+
+
 def main(memory: int, cpu: int, file_size: int, nice: int, parent: int, argv: list[str]) -> int:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    _die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         return 1
+    _watch()
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))

@@ -1,6 +1,7 @@
 """The asynchronous face: connect to a host, run commands on it, never in the event loop.
 
-Those who want the same host at the same time share one connection; at most `hosts_at_once` hosts are connected.
+Those who want the same host at the same time share one connection; at most `hosts_at_once` hosts are connected,
+whoever wants them: the bot has one client.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from integrations.ssh.config import SshConfig, SshHost
 from integrations.ssh.connection import Connection, open_connection
 from integrations.ssh.errors import ConnectionLost
 from integrations.ssh.exchange import CommandResult, Keep, Request, run_command
+from integrations.ssh.places import Places
 from integrations.ssh.runner import BatchRefused, Runners
 from integrations.ssh.streaming import StreamEnd, stream_command
 
@@ -35,6 +37,7 @@ class _Shared:
         self.runners: Runners | None = None
         self.holders = 0
         self.idle: asyncio.TimerHandle | None = None
+        self.aside = True  # nobody but those who can wait has held it yet
 
 
 class SshSession:
@@ -172,8 +175,7 @@ class SshClient:
     def __init__(self, config: SshConfig) -> None:
         self.config = config
         self._threads = ThreadPoolExecutor(_SIDE_BY_SIDE * config.hosts_at_once + 4, thread_name_prefix="ssh")
-        self._places = asyncio.Semaphore(config.hosts_at_once)
-        self._waiting = 0
+        self._places = Places(config.hosts_at_once)
         self._hosts: dict[SshHost, _Shared] = {}
         self.most_connected = 0  # hosts at the same time, so far
 
@@ -182,10 +184,19 @@ class SshClient:
         """Hosts that are connected now."""
         return sum(shared.connection is not None for shared in self._hosts.values())
 
-    async def open(self, host: SshHost) -> SshSession:
-        """A session to be closed by the caller. Raises an SshError."""
+    async def open(
+        self, host: SshHost, *, aside: bool = False, on_turn: Callable[[], None] = lambda: None
+    ) -> SshSession:
+        """A session to be closed by the caller. Raises an SshError.
+
+        `aside`: nobody waits for it, so others have their turn before it and its connection is not kept. `on_turn` is
+        called when there is a place for the host, before it is connected to.
+        """
         shared = self._hosts.setdefault(host, _Shared(host))
         shared.holders += 1
+        if not aside:
+            shared.aside = False
+            self._places.hurry(shared)
         try:
             async with shared.lock:
                 if shared.idle is not None:
@@ -193,9 +204,10 @@ class SshClient:
                     shared.idle = None
                 connection, runners = shared.connection, shared.runners
                 if connection is not None and runners is not None and await self._usable(shared):
+                    on_turn()
                     return SshSession(self, shared, connection, runners)
                 self._drop(shared)
-                connection = await self._connect(host)
+                connection = await self._connect(shared, on_turn)
                 shared.connection, shared.runners = connection, Runners(connection)
                 self.most_connected = max(self.most_connected, self.connected)
                 return SshSession(self, shared, connection, shared.runners)
@@ -219,24 +231,23 @@ class SshClient:
                 shared.connection.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _connect(self, host: SshHost) -> Connection:
+    async def _connect(self, shared: _Shared, on_turn: Callable[[], None]) -> Connection:
         """A new connection, when it is its turn."""
-        self._waiting += 1
         self._make_room()
-        try:
-            await self._places.acquire()
-        finally:
-            self._waiting -= 1
+        await self._places.take(shared, aside=shared.aside)
+        on_turn()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, open_connection, host, self.config)
+        work = loop.run_in_executor(self._threads, open_connection, shared.host, self.config)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             # Its place is free when it has ended, not before.
-            work.add_done_callback(self._close_late)
+            late = object()
+            self._places.rename(shared, late)
+            work.add_done_callback(lambda done: self._close_late(done, late))
             raise
         except BaseException:
-            self._places.release()
+            self._places.give(shared)
             raise
 
     async def _usable(self, shared: _Shared) -> bool:
@@ -253,7 +264,8 @@ class SshClient:
         if connection is not shared.connection or shared.holders > 0:
             return
         gone = connection is None or not connection.is_open
-        if gone or self._waiting or not self.config.idle_seconds or not self.config.batch:
+        kept = self.config.idle_seconds and self.config.batch and not shared.aside
+        if gone or self._places.crowded or not kept:
             self._drop(shared)
         elif shared.idle is None:
             loop = asyncio.get_running_loop()
@@ -261,7 +273,7 @@ class SshClient:
 
     def _make_room(self) -> None:
         """Somebody wants a place: a connection that nobody uses gives up its own."""
-        if self._places.locked():
+        if self._places.all_taken:
             for shared in tuple(self._hosts.values()):
                 if self._drop_idle(shared):
                     return
@@ -280,12 +292,12 @@ class SshClient:
         connection, shared.connection, shared.runners = shared.connection, None, None
         if connection is not None:
             connection.close()
-            self._places.release()
+            self._places.give(shared)
         if not shared.holders and self._hosts.get(shared.host) is shared:
             del self._hosts[shared.host]
 
-    def _close_late(self, work: asyncio.Future[Connection]) -> None:
+    def _close_late(self, work: asyncio.Future[Connection], place: object) -> None:
         """The connection that nobody waits for any more."""
-        self._places.release()
+        self._places.give(place)
         if not work.cancelled() and work.exception() is None:
             work.result().close()

@@ -64,7 +64,10 @@ class SshConfig(BaseModel):
     command_timeout: float = Field(default=60.0, gt=0, le=3600)  # seconds, where a step states none
     output_cap: int = Field(default=4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)  # bytes of one command
     hosts_at_once: int = Field(
-        default=16, ge=1, le=256, description="Hosts connected at the same time; the others wait their turn."
+        default=16,
+        ge=1,
+        le=256,
+        description="Hosts connected at the same time, by triage, evidence, copies and sweeps together; others wait.",
     )
     idle_seconds: float = Field(
         default=10.0,

@@ -127,6 +127,12 @@ class Shelf:
             if b"".join(self._place.chunks(path)) != data:
                 raise StoreFailed("the manifest reads back otherwise than it was written.")
 
+    def read_manifest(self) -> bytes:
+        """As it stands there, at most its first 16 MiB. Raises NotKept."""
+        path = self._place.path(self.folder, MANIFEST)
+        with told(path):
+            return b"".join(self._place.chunks(path, 0, 16 * 1024 * 1024))
+
     def remove(self) -> None:
         """The folder with all that is in it; one that is not there is no error."""
         folder = self._place.path(self.folder)

@@ -29,11 +29,13 @@ class WorkloadConfig(BaseModel):
 
     sysstat: bool = Field(
         default=True,
-        description="Read sysstat's records on the host, in triage, when no `prometheus_url` is set.",
+        description="Read sysstat's records on the host, in triage, when no `prometheus_url` is set or that endpoint "
+        "cannot tell.",
     )
     prometheus_url: str | None = Field(
         default=None,
-        description="Address of a PromQL endpoint (Prometheus, Thanos, Mimir, VictoriaMetrics), without `/api/v1`.",
+        description="Address of a PromQL endpoint (Prometheus, Thanos, Mimir, VictoriaMetrics), without `/api/v1`. "
+        "It is asked for each incident by itself, and again in triage.",
     )
     bearer_token: SecretStr = Field(
         default=SecretStr(""), description="Sent to the endpoint, if it wants one."

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.schema import SchemaItem
 from sqlmodel import SQLModel
 
+from storage import wordindex
+
 METADATA = SQLModel.metadata
 OURS = frozenset(
     str(table.name)
@@ -33,6 +35,8 @@ def compare_options(dialect: str) -> dict[str, Any]:
 
 
 def _include_name(name: str | None, kind: str, _parents: Any) -> bool:
+    if kind == "index":
+        return name != wordindex.INDEX  # kept by storage.derived
     return kind != "table" or name in OURS
 
 

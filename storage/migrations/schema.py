@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from storage import derived
 from storage.database import make_engine
 from storage.migrations.comparison import METADATA, OURS, compare_options
 
@@ -80,11 +81,13 @@ def upgrade(url: str) -> tuple[str | None, str]:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRES_LOCK})")
             before = _revision(connection)
             _refuse_strangers(connection, before)
-            if before == head():
-                return before, before
             try:
+                if before == head():
+                    derived.install(connection)
+                    return before, before
                 command.upgrade(_config(connection), "head")
                 _check_foreign_keys(connection)
+                derived.install(connection, again=before is not None)
             except SQLAlchemyError as error:
                 raise MigrationFailed(
                     f"{(MigrationFailed.__doc__ or '').strip()} From {before or 'nothing'} to {head()}: "

@@ -27,6 +27,10 @@ def test_the_defaults_are_those_of_cloud_and_the_token_is_not_shown() -> None:
     [
         ({"url": "jira.example.com"}, "an address like"),
         ({"url": "https://user@jira.example.com"}, "an address like"),
+        ({"url": "https://api.atlassian.com/ex/jira/1a11d016"}, "put it in api_url"),
+        ({"api_url": "https://api.atlassian.com"}, "an address like"),
+        ({"api_url": "https://api.atlassian.com/ex/jira/1a11d016/rest/api/3"}, "without /rest"),
+        ({"api_url": "https://bot:t@api.atlassian.com/ex/jira/1a11d016"}, "an address like"),
         ({"email": None}, "needs the email"),
         ({"flavour": "datacenter"}, "takes a personal access token"),
         ({"flavour": "server"}, "cloud"),
@@ -47,6 +51,13 @@ def test_the_defaults_are_those_of_cloud_and_the_token_is_not_shown() -> None:
 def test_a_bad_value_says_what_is_allowed(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         JiraConfig.model_validate(GOOD | change)
+
+
+def test_the_gateway_is_asked_and_the_site_is_linked_to() -> None:
+    gateway = "https://api.atlassian.com/ex/jira/1a11d016-8984"
+    config = JiraConfig.model_validate(GOOD | {"api_url": gateway + "/"})
+    assert (config.asked_at, config.url) == (gateway, "https://jira.example.com/base")
+    assert JiraConfig.model_validate(GOOD).asked_at == "https://jira.example.com/base"
 
 
 def test_a_token_from_a_file_may_end_in_a_line_break() -> None:

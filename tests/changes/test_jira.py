@@ -466,3 +466,28 @@ async def test_a_ticket_is_made_once_and_says_what_was_meant(jira: Jira) -> None
         await tracker.create("KERN", **(wanted | {"kind": "Riddle", "mark": "panicroom-1"}))
     with pytest.raises(NotAllowed):
         await tracker.create("ARCHIVE", **(wanted | {"mark": "panicroom-2"}))
+
+
+async def test_a_token_with_scopes_is_taken_at_the_gateway_and_links_lead_to_the_site(serve: Serve) -> None:
+    stand_in, url = await serve(cloud_id="1a11d016-demo", page_limit=2)
+    jira = Jira(stand_in, url, [])
+    at_the_site, through = jira.tracker(), jira.tracker(api_url=f"{url}/ex/jira/1a11d016-demo")
+    with pytest.raises(BadCredentials, match="api_url"):
+        await at_the_site.get("OPS-1182")
+    assert (await through.get("OPS-1182")).url == f"{url}/browse/OPS-1182"
+    assert len(await through.search("roll kernel")) == 1
+    found = await through.find("web-17", since=MOMENT - timedelta(days=7), until=MOMENT)
+    assert [c.key for c in found] == ["OPS-1179"]
+    for body in ("first", "then"):
+        await through.tell("OPS-1182", **(TOLD | {"body": body}))
+    ticket = stand_in.ticket("OPS-1182")
+    assert ticket is not None
+    assert (len(ticket.links), [c.body.splitlines()[0] for c in ticket.comments]) == (1, ["then"])
+    for tracker in jira.made:
+        await tracker.close()
+
+
+@both
+async def test_who_may_not_comment_is_told_so_though_jira_calls_it_a_bad_request(jira: Jira) -> None:
+    with pytest.raises(NotAllowed, match="HTTP 400: You do not have the permission to comment"):
+        await jira.tracker().comment("ARCHIVE-9", marker="(panicroom x P-2)", body="again")

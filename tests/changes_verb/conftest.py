@@ -28,6 +28,9 @@ from commands.router import Ask, Router
 from integrations.changes import JiraConfig, JiraTracker
 from integrations.slack.client import SlackClient, SlackConfig
 from storage import ChangeLink, Database, Incident, Panic, SlackMessage
+from tests.support_postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]
 
 QUICK = ChangesConfig(
     automatic=False,
@@ -38,11 +41,18 @@ QUICK = ChangesConfig(
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path}/panicroom.db")
+def db(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """SQLite, or with `on_both` PostgreSQL, too."""
+    url = f"sqlite:///{tmp_path}/panicroom.db"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    database = Database(url)
     SQLModel.metadata.create_all(database.engine)
     yield database
     database.close()
+
+
+on_both = pytest.mark.parametrize("db", ["sqlite", "postgresql"], indirect=True)
 
 
 @dataclass
@@ -137,11 +147,14 @@ class Bench:
     def start(self) -> None:
         self.task = asyncio.create_task(self.desk.run())
 
-    async def stop(self) -> None:
+    async def stop_working(self) -> None:
         if self.task is not None:
             self.task.cancel()
             with suppress(asyncio.CancelledError):
                 await self.task
+
+    async def stop(self) -> None:
+        await self.stop_working()
         await self.desk.the_tracker().close()
 
     def store(self, *rows: Any) -> None:

@@ -12,12 +12,13 @@ from commands.incident import life
 from commands.incident.moves import telling_moves
 from storage import Artefact, Incident, Panic, TimelineEntry
 
-from .conftest import QUICK
+from .conftest import QUICK, on_both
 
 Make = Callable[..., Any]
 ASKED_OFTEN = QUICK.model_copy(update={"poll_every": timedelta(milliseconds=50)})
 
 
+@on_both
 async def test_one_comment_says_in_the_end_how_it_ended(make_bench: Make, waiting: Any) -> None:
     bench = make_bench()
     panic = await bench.panic()
@@ -98,6 +99,7 @@ async def test_a_panic_split_off_leaves_the_comment_to_the_incident_it_is_of(
     assert len(bench.jira.ticket("OPS-1182").comments) == 1
 
 
+@on_both
 async def test_a_ticket_that_changes_changes_its_cards(make_bench: Make, waiting: Any) -> None:
     bench = make_bench()
     await bench.panic()

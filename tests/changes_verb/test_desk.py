@@ -35,6 +35,8 @@ from storage import (
     TimelineEntry,
 )
 
+from .conftest import on_both
+
 Make = Callable[..., Any]
 AUTO = ChangesConfig(retry_first=timedelta(milliseconds=30), retry_longest=timedelta(milliseconds=120))
 
@@ -344,6 +346,7 @@ async def test_the_cards_follow_a_panic_into_another_thread_and_back(make_bench:
 # -- found by itself ----------------------------------------------------------------------------------
 
 
+@on_both
 async def test_the_change_that_fits_best_is_found_shown_and_told(make_bench: Make, waiting: Any) -> None:
     bench = make_bench(AUTO)
     panic = await bench.panic("web-17", ring="prod-2", hardware="Dell PowerEdge R640")
@@ -499,6 +502,7 @@ async def test_while_nothing_can_be_written_the_tracker_is_not_asked_in_a_loop(
     await waiting(lambda: not bench.desk._searches)
 
 
+@on_both
 async def test_what_is_left_to_search_is_asked_for_in_two_queries(make_bench: Make) -> None:
     bench = make_bench(running=False)
     expected = []
@@ -560,6 +564,7 @@ async def test_the_form_has_a_box_that_searches_the_tracker(make_bench: Make, wa
     assert bench.link("OPS-1182").note == "the rollout"
 
 
+@on_both
 async def test_a_slow_tracker_leaves_the_box_with_what_was_last_known(make_bench: Make, waiting: Any) -> None:
     bench = make_bench()
     await bench.panic("web-17")

@@ -15,11 +15,12 @@ from commands.changes.blocks import change_card, link_modal, suggestion
 from commands.changes.config import ChangesConfig
 from commands.changes.desk import ChangeDesk
 from commands.changes.likely import most_likely
+from commands.changes.problems import Telling, description
 from commands.changes.slack import split_line
 from commands.changes.telling import Job, comment_body
 from commands.errors import BadArguments
 from integrations.changes import Change
-from storage import ChangeLink, Incident, IncidentState, Panic
+from storage import ChangeLink, Incident, IncidentState, Panic, ProblemTicket
 
 DIED = datetime(2026, 11, 23, 9, 14, tzinfo=UTC)
 PANIC = Panic(
@@ -150,6 +151,22 @@ def test_the_comment_is_plain_lines() -> None:
         "Note: one two",
         "Thread: https://slack.example/p1",
     ]
+
+
+def test_a_ticket_and_the_form_are_told_no_more_of_host_text_than_slack() -> None:
+    title = "hung task: mount -o password=hunter22 //192.0.2.77/share"
+    panic = PANIC.model_copy(update={"title": title})
+    row = ProblemTicket(id=1, signature_key="k", wanted_at=DIED, next_at=DIED)
+    told = Telling(row, ((panic, None),), 1)
+    for text in (
+        comment_body(job(lead=panic), "https://slack.example/p1"),
+        description(told),
+        json.dumps(link_modal(panic, channel="C0", thread_ts="1.2")),
+    ):
+        assert "hunter22" not in text
+        assert "192.0.2.77" not in text
+        assert "hung task: mount" in text
+        assert "web-17" in text
 
 
 def test_the_comment_says_hosts_bundles_and_how_it_ended() -> None:

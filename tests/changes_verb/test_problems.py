@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from sqlmodel import select
 
 from commands.changes.config import ProblemConfig
-from storage import Incident, ProblemTicket
+from commands.changes.desk import ChangeDesk
+from storage import ChangeLink, Incident, ProblemTicket
 
-from .conftest import QUICK
+from .conftest import QUICK, on_both
 
 Make = Callable[..., Any]
 CONFIG = QUICK.model_copy(
@@ -21,6 +22,7 @@ CONFIG = QUICK.model_copy(
 )
 
 
+@on_both
 async def test_a_panic_that_comes_back_has_one_ticket_linked_to_all_and_told_seldom(
     make_bench: Make, waiting: Any
 ) -> None:
@@ -71,6 +73,53 @@ async def test_what_is_no_one_thing_or_was_meant_makes_none(make_bench: Make) ->
     for n in range(4):
         await back(bench, f"db-{n}", signature_key="sysrq|x", deliberate=True)
     assert row(bench) is None
+
+
+@on_both
+async def test_panics_whose_count_was_lost_are_counted_at_the_next_start(
+    make_bench: Make, waiting: Any
+) -> None:
+    """The process ended after the panics were committed, and before the hook of any of them ran."""
+    bench = make_bench(CONFIG, running=False)
+    for n in range(4):
+        await bench.panic(f"web-{n}")
+        await bench.panic(f"db-{n}", signature_key="sysrq|x", deliberate=True)
+        await bench.panic(f"new-{n}", kind="unknown", signature_key="unknown")
+    await bench.panic("old", occurred_at=datetime.now(UTC) - timedelta(days=90), signature_key="rare|x")
+    await bench.panic("new", signature_key="rare|x")
+    await bench.panic("newer", signature_key="rare|x")
+    bench.start()
+    made = await waiting(lambda: (found := row(bench)) and found.key and found)
+    (ticket,) = [t for t in bench.jira.tracker.tickets() if t.kind == "Problem"]
+    assert "4 panics so far:" in ticket.description
+    assert [bool(bench.link(made.key, n)) for n in (1, 2, 4, 7, 10)] == [True, False, True, True, True]
+
+    # Of a ticket that is there, too: its later panics stand beside it, and it is told of them in its time.
+    await bench.stop_working()
+    later = [await bench.panic("web-7"), await bench.panic("web-8")]
+    assert bench.link(made.key, later[0].id) is None
+    again = ChangeDesk(bench.ctx, bench.desk.tracker, CONFIG)
+    bench.desk = again
+    bench.start()
+    await waiting(lambda: all(bench.link(made.key, p.id) for p in later))
+    told = await waiting(lambda: (found := row(bench)) and found.next_at and found)
+    assert told.next_at > datetime.now(UTC) + timedelta(hours=23)
+    let_a_day_pass(bench)
+    await waiting(lambda: row(bench).next_at is None)
+    assert [c.body.splitlines()[0] for c in ticket.comments] == ["It has come back 2 times."]
+
+
+async def test_counting_again_changes_nothing_that_was_counted(make_bench: Make, waiting: Any) -> None:
+    bench = make_bench(CONFIG)
+    for n in range(3):
+        await back(bench, f"web-{n}")
+    made = await waiting(lambda: (found := row(bench)) and found.key and found.next_at is None and found)
+    links = bench.ctx.db.read_now(lambda s: len(s.exec(select(ChangeLink)).all()))
+    for _ in range(3):
+        await bench.desk.problems.recount()
+    assert row(bench).model_dump() == made.model_dump()
+    assert bench.ctx.db.read_now(lambda s: len(s.exec(select(ChangeLink)).all())) == links
+    assert len([t for t in bench.jira.tracker.tickets() if t.kind == "Problem"]) == 1
 
 
 async def test_a_project_that_refuses_is_tried_again_the_day_after(make_bench: Make, waiting: Any) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.changes.hostside import Before, host_changes, merged
+from commands.changes.machine import Machine, read_machine, same_firmware
 from commands.hostrecord import HostRecord, NetworkCard, PackageEvent
 from commands.triage.answers import Answer, Answers
 from commands.triage.packages import read_dnf, read_zypper
@@ -95,7 +96,10 @@ def test_changes_of_a_host_in_the_normal_form() -> None:
         since=DIED - timedelta(days=7),
         until=DIED,
         booted=DIED - timedelta(hours=1),
-        before=Before(DIED - timedelta(days=20), "B 1", (NetworkCard("eth0", "ice", "2", "fw8"),)),
+        earlier=[
+            Before(DIED - timedelta(days=40), "B 0", (NetworkCard("eth1", "ice", "1", "fw1"),)),
+            Before(DIED - timedelta(days=20), "B 1", (NetworkCard("eth0", "ice", "2", "fw8"),)),
+        ],
     )
     assert [(c.kind, c.summary) for c in found] == [
         ("driver", "ixgbe-dkms 6.0 (upgrade)"),
@@ -111,3 +115,51 @@ def test_changes_of_a_host_in_the_normal_form() -> None:
 
 def _on(change: Change, host: str) -> Change:
     return replace(change, source=f"host:{host}", scope=Scope(hosts=(host,)))
+
+
+LOG = """\
+[    0.000000] DMI: Dell Inc. PowerEdge R640/0H28RR, BIOS 2.19.1 06/14/2023
+[    2.100000] mlx5_core 0000:3b:00.0: firmware version: 16.27.2008
+[    2.200000] i40e 0000:18:00.1: fw 8.15.63341 api 1.12 nvm 8.15 0x800096ca 20.0.17 [8086:1572] [8086:0008]
+[    2.300000] ixgbe: Intel(R) 10 Gigabit PCI Express Network Driver - version 5.1.0-k
+[   99.000001] Hardware name: Dell Inc. PowerEdge R640/0H28RR, BIOS 2.21.2 01/02/2024
+"""
+
+
+def test_a_log_tells_firmware_and_the_drivers_of_network_cards() -> None:
+    assert read_machine(LOG) == Machine(
+        "2.21.2 01/02/2024",
+        (
+            NetworkCard("0000:3b:00.0", "mlx5_core", None, "16.27.2008"),
+            NetworkCard("0000:18:00.1", "i40e", None, "8.15.63341"),
+            NetworkCard("", "ixgbe", "5.1.0-k", None),
+        ),
+    )
+    samples = {
+        "Hardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16.2-debian-1.16.2-1 04/01/2014": (
+            "1.16.2-debian-1.16.2-1 04/01/2014"
+        ),
+        "Hardware name: GIGABYTE R272-P30-JG/MP32-AR0-JG, BIOS F31n 09/30/2022\r\n": "F31n 09/30/2022",
+        "Hardware name: Generic AM33XX (Flattened Device Tree)": None,
+        "Hardware name: x, BIOS 1.2 13/40/2022": None,
+        "Hardware name: Dell, BIOS 2.1 Hardware name: Dell, BIOS 06/14/2023 CPU: 3": None,
+    }
+    assert {line: read_machine(line).bios for line in samples} == samples
+
+
+@given(
+    st.lists(
+        st.sampled_from([*LOG.split(" "), "BIOS", "DMI:", "\n", "0000:3b:00.0:", "fw", "é"]), max_size=200
+    )
+)
+def test_any_log_is_read(words: list[str]) -> None:
+    machine = read_machine(" ".join(words), "".join(words))
+    assert len(machine.cards) <= 32
+    assert machine.bios is None or len(machine.bios) <= 80
+
+
+def test_the_same_firmware_with_and_without_its_vendor() -> None:
+    assert same_firmware("Dell Inc. 2.19.1 06/14/2023", "2.19.1  06/14/2023")
+    assert same_firmware("2.19.1 06/14/2023", "2.19.1 06/14/2023")
+    assert not same_firmware("Dell Inc. 12.19.1 06/14/2023", "2.19.1 06/14/2023")
+    assert not same_firmware("Dell Inc. 2.19.1 06/14/2023", "2.21.2 06/14/2023")

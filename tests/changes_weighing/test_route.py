@@ -39,6 +39,12 @@ class Door:
     http: aiohttp.ClientSession
     db: Database
     fed: list[int] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def figures(self) -> dict[str, float]:
+        """The counter of changes that were told, by outcome."""
+        (family,) = [f for f in self.metrics.registry.collect() if f.name == "panicroom_changes_told"]
+        return {s.labels["outcome"]: s.value for s in family.samples if s.name.endswith("_total")}
 
     async def post(self, body: object, **headers: str) -> tuple[int, dict[str, object]]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -54,11 +60,12 @@ class Door:
 @pytest.fixture
 async def door(db: Database) -> AsyncIterator[Door]:
     fed: list[int] = []
+    metrics = Metrics()
     route = ChangesRoute(
         FeedConfig(tokens=(SecretStr("another-pipeline-0002"), SecretStr(TOKEN))),
         server=ServerConfig(shared_secrets=(SecretStr(SHARED),), body_limit=4096),
         db=db,
-        metrics=Metrics(),
+        metrics=metrics,
         on_fed=lambda: fed.append(1),
     )
     app = web.Application()
@@ -67,7 +74,7 @@ async def door(db: Database) -> AsyncIterator[Door]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession() as http:
-        yield Door(f"http://127.0.0.1:{runner.addresses[0][1]}/v1/changes", http, db, fed)
+        yield Door(f"http://127.0.0.1:{runner.addresses[0][1]}/v1/changes", http, db, fed, metrics)
     await runner.cleanup()
 
 
@@ -107,6 +114,21 @@ async def test_what_is_wrong_is_said_and_none_of_it_is_kept(door: Door) -> None:
     assert (await door.post(b"x", **{"Content-Type": "text/plain"}))[1]["error"] == "unsupported_media_type"
     assert (await door.post(b" " * 5000))[1]["error"] == "body_too_large"
     assert door.kept() == []
+
+
+async def test_each_change_and_each_refusal_is_counted(door: Door) -> None:
+    await door.post([STARTED, {**STARTED, "key": "r-32"}])
+    await door.post(STARTED)
+    await door.post({**STARTED, "summary": "another"})
+    await door.post({**STARTED, "rings_": "x"})
+    await door.post(STARTED, Authorization="Bearer wrong")
+    await door.post(STARTED, Authorization="")
+    await door.post(b"x", **{"Content-Type": "text/plain"})
+    await door.post(b" " * 5000)
+    assert door.figures() == {
+        "new": 2, "unchanged": 1, "updated": 1, "bad_feed": 1, "bad_credentials": 1, "bad_signature": 1,
+        "unsupported_media_type": 1, "body_too_large": 1,
+    }  # fmt: skip
 
 
 async def test_csv_and_toml_are_taken_too(door: Door) -> None:

@@ -41,6 +41,8 @@ from storage import (
     TimelineEntry,
 )
 
+from .conftest import on_both
+
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 FIRST = NOW - timedelta(minutes=10)
 HOSTS = tuple(
@@ -114,7 +116,7 @@ class World:
         return self.db.read_now(look)
 
     async def until(self, condition: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while not (value := condition()):
                 await asyncio.sleep(0.01)
         return value
@@ -144,6 +146,7 @@ async def world(db: Database, tmp_path: Path) -> AsyncIterator[World]:
 KERNEL = {"summary": "rollout of 6.1.0-31 to ring prod-2", "kind": "kernel", "ring": "prod-2"}
 
 
+@on_both
 async def test_the_likely_change_stands_in_the_thread_with_its_reasons(world: World) -> None:
     world.feed("r-prod-1", 3000, **{**KERNEL, "ring": "prod-1"})
     world.feed("r-prod-2", 14, url="https://deploys.example.com/31", **KERNEL)
@@ -161,6 +164,7 @@ async def test_the_likely_change_stands_in_the_thread_with_its_reasons(world: Wo
     assert said == "likely change of P-1: rollout of 6.1.0-31 to ring prod-2 (deploys r-prod-2)"
 
 
+@on_both
 async def test_a_shift_of_the_workload_with_no_ticket_is_no_change_found(world: World) -> None:
     world.feed("log", 600, summary="log level", kind="configuration", ring="prod-1")
     world.feed("web", 100, summary="deploy web build 12", kind="deployment", service="web")
@@ -178,6 +182,7 @@ async def test_a_shift_of_the_workload_with_no_ticket_is_no_change_found(world: 
     )
 
 
+@on_both
 async def test_with_nobody_to_tell_of_changes_it_says_not_checked(world: World) -> None:
     (panic,) = world.panics("prod-2-1")
     await world.desk.on_panic(panic.id or 0)
@@ -186,6 +191,7 @@ async def test_with_nobody_to_tell_of_changes_it_says_not_checked(world: World) 
     assert world.shown() == "", "a thread is not for saying that there is nothing to say"
 
 
+@on_both
 async def test_a_change_told_late_and_more_hosts_are_weighed_again(world: World) -> None:
     world.feed("log", 600, summary="log level", kind="configuration", ring="prod-1")
     (panic, *_rest) = world.panics("prod-2-1", "prod-2-2")
@@ -193,10 +199,11 @@ async def test_a_change_told_late_and_more_hosts_are_weighed_again(world: World)
     assert "no change found" in await world.until(world.shown)
     world.feed("r-prod-2", 14, **KERNEL)
     world.desk.on_fed()
-    await world.until(lambda: "covers 2 of 2 panicking hosts" in world.shown())
+    await world.until(lambda: "covers 2 of 2 panicking hosts" in world.shown() and world.timeline())
     assert len(world.timeline()) == 1
 
 
+@on_both
 async def test_beyond_the_searches_of_an_incident_it_is_weighed_again_without_asking(
     db: Database, tmp_path: Path
 ) -> None:
@@ -204,7 +211,7 @@ async def test_beyond_the_searches_of_an_incident_it_is_weighed_again_without_as
     world.feed("r-prod-2", 14, **KERNEL)
     first, *rest = world.panics(*(f"prod-2-{n}" for n in range(1, 6)))
     await world.desk.on_panic(first.id or 0)
-    await world.until(lambda: "covers 5 of 5" in world.shown())
+    await world.until(lambda: "covers 5 of 5" in world.shown() and world.timeline())
     world.now += timedelta(minutes=1)
     late = Panic(
         host="prod-1-1", occurred_at=FIRST + timedelta(minutes=9), reported_at=world.now, title="NULL",
@@ -226,6 +233,7 @@ async def _no_commands(argv: Any) -> Any:
     raise AssertionError(f"nothing should be run: {argv}")
 
 
+@on_both
 async def test_what_the_host_says_is_weighed_and_told_in_the_runbook(world: World) -> None:
     panic, other = world.panics("prod-2-1", "prod-2-2", module="ixgbe")
     earlier = Panic(host="prod-2-1", occurred_at=FIRST - timedelta(days=3), title="x", signature_key="other")
@@ -277,6 +285,7 @@ async def test_what_the_host_says_is_weighed_and_told_in_the_runbook(world: Worl
     assert again
 
 
+@on_both
 async def test_a_signature_that_kept_still_for_a_week_has_begun_anew(world: World) -> None:
     old, *_ = world.panics("prod-1-1")
     world.db.write_now(lambda s: setattr(s.get(Panic, old.id), "occurred_at", FIRST - timedelta(days=8)))
@@ -293,6 +302,67 @@ async def test_a_signature_that_kept_still_for_a_week_has_begun_anew(world: Worl
     case = world.db.read_now(lambda s: read_case(s, Fleets(world.ctx.inventory), s.get_one(Panic, now.id)))
     assert case.picture.first_at == FIRST - timedelta(days=1)
     assert [p.name for p in case.struck] == ["prod-1-2", "prod-2-1"]
+
+
+# -- what the logs of earlier panics say ----------------------------------------------------------------------
+
+
+def log_of(bios: str, ixgbe: str = "5.1.0-k") -> str:
+    return (
+        f"[    2.3] ixgbe: Intel(R) 10 Gigabit PCI Express Network Driver - version {ixgbe}\n"
+        f"[   99.1] Hardware name: Dell Inc. PowerEdge R640/0H28RR, BIOS {bios}\n"
+    )
+
+
+def panicked_before(world: World, days: float, text: str, host: str = "prod-2-1") -> None:
+    at = FIRST - timedelta(days=days)
+    world.db.write_now(
+        lambda s: s.add(Panic(host=host, occurred_at=at, title="x", signature_key="other|x", text=text))
+    )
+
+
+@on_both
+async def test_a_bios_update_between_two_panics_is_found_without_a_triage_of_either(world: World) -> None:
+    panicked_before(world, 90, log_of("2.10.0 01/02/2020"))
+    panicked_before(world, 5, log_of("2.19.1 06/14/2023"))
+    panicked_before(world, 4, log_of("9.9.9 09/09/2025"), host="prod-2-9")
+    panicked_before(world, 3, "no machine is named in this one")
+    (panic,) = world.panics(
+        "prod-2-1", kind="mce", signature_key="mce|x", text=log_of("2.21.2 01/02/2024", "5.2.0-k")
+    )
+    await world.desk.on_panic(panic.id or 0)
+    await world.until(lambda: "firmware" in world.shown())
+    shown = world.shown()
+    assert "firmware 2.21.2 01/02/2024 (before: 2.19.1 06/14/2023)" in shown
+    assert "read on prod-2-1" in shown
+    kept = {r.key: r for r in world.db.read_now(lambda s: s.exec(select(ChangeRecord)).all())}
+    assert set(kept) == {"bios:2.21.2 01/02/2024", "nic:ixgbe:5.2.0-k"}
+    assert kept["bios:2.21.2 01/02/2024"].started == FIRST - timedelta(minutes=3), "it came with that boot"
+    # The same one, read on the host in triage with its vendor, is no second change.
+    record = HostRecord("prod-2-1", bios="Dell Inc. 2.21.2 01/02/2024")
+    lines = await world.recent.lines(panic.id or 0, record, _no_commands)
+    assert len([w for _s, w in lines if "2.21.2 01/02/2024 (before: 2.19.1 06/14/2023)" in w]) == 1
+    assert len(world.db.read_now(lambda s: s.exec(select(ChangeRecord)).all())) == 2
+
+
+@on_both
+async def test_in_triage_the_earlier_panics_log_stands_in_for_an_earlier_triage(world: World) -> None:
+    panicked_before(world, 5, log_of("2.19.1 06/14/2023"))
+    (panic,) = world.panics("prod-2-1", kind="mce", signature_key="mce|x")
+    record = HostRecord("prod-2-1", bios="Dell Inc. 2.21.2 01/02/2024")
+    lines = await world.recent.lines(panic.id or 0, record, _no_commands)
+    assert "firmware Dell Inc. 2.21.2 01/02/2024 (before: 2.19.1 06/14/2023)" in lines[0][1]
+
+
+@on_both
+async def test_firmware_that_came_after_the_crash_did_not_cause_it(world: World) -> None:
+    """The host was repaired before anybody looked at it: its own log says what it died with."""
+    panicked_before(world, 5, log_of("2.19.1 06/14/2023"))
+    (panic,) = world.panics("prod-2-1", kind="mce", signature_key="mce|x", text=log_of("2.19.1 06/14/2023"))
+    record = HostRecord("prod-2-1", bios="Dell Inc. 2.21.2 01/02/2024")
+    lines = await world.recent.lines(panic.id or 0, record, _no_commands)
+    assert not [w for _s, w in lines if "firmware" in w]
+    assert world.db.read_now(lambda s: s.exec(select(ChangeRecord)).all()) == []
 
 
 def test_hostile_texts_of_a_feed_do_nothing() -> None:

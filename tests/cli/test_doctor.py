@@ -90,6 +90,7 @@ async def test_all_is_well(config: Path) -> None:
     assert "made at the first start" in said["database"]
     assert said["clock"].startswith("within")
     assert said["known hosts"].endswith("1 keys")
+    assert {"netconsole", "alertmanager", "analysis", "feed", "workload", "runbook"} <= set(said)
     assert not (config.parent / "panicroom.db").exists()
     assert not (config.parent / "store").exists()
 

@@ -216,3 +216,27 @@ def test_a_database_that_cannot_be_read(tmp_path: Path, command: list[str]) -> N
     done = panicroom(*command, cwd=tmp_path)
     assert done.returncode == 2
     assert "panicroom db upgrade" in done.stderr
+
+
+def test_top_for_people_and_machines(where: Path) -> None:
+    done = panicroom("top", "by", "kernel", "since:3650d", "--json", cwd=where)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["by"], found["panics"], found["values"]) == ("kernel", 3, 2)
+    assert found["rows"][0] == {"value": "6.1.0-31", "panics": 2, "hosts": 2, "title": None}
+    told = panicroom("top", "by:host", "since:3650d", "--limit", "1", cwd=where)
+    assert told.returncode == 0
+    assert "2 more" in told.stdout
+    assert "\x1b" not in told.stdout
+    wrong = panicroom("top", "ring:prod", cwd=where)
+    assert wrong.returncode == 2
+    assert "panicroom top by kernel" in wrong.stderr
+
+
+def test_an_export_is_csv_and_says_when_it_is_cut(where: Path) -> None:
+    done = panicroom("export", "sort:oldest", "--limit", "2", cwd=where)
+    assert done.returncode == 0
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["panic", "P-1", "P-2"]
+    assert "cut at 2 panics" in done.stderr
+    assert panicroom("export", "host:nobody", cwd=where).returncode == 1
+    assert panicroom("export", "sort:size", cwd=where).returncode == 2

@@ -39,6 +39,7 @@ class DumpHost:
         self.cut_after: int | None = None  # bytes of a stream after which the connection is gone
         self.before_cut: Callable[[], None] = lambda: None
         self.hold_at: int | None = None  # bytes of a stream after which it waits for `go`
+        self.fails: set[str] = set()  # verbs that end with an error
         self.held = asyncio.Event()
         self.go = asyncio.Event()
         self.before_hash: Callable[[], Awaitable[str | None]] | None = None  # may give a digest of its own
@@ -122,6 +123,9 @@ class DumpHost:
             process.stderr.write(f"panicroom-host: no such file in the crash directory: {rel}\n".encode())
             return 1
         size = file.stat().st_size
+        if verb in self.fails:
+            process.stderr.write(b"panicroom-host: input/output error\n")
+            return 1
         if verb == "stat":
             found = file.stat()
             process.stdout.write(f"{size}\t{found.st_mtime_ns / 1e9:.9f}\t{found.st_ino}\n".encode())

@@ -67,6 +67,21 @@ async def test_a_cut_connection_costs_a_part_and_no_more(make_scene: Make) -> No
     assert not list(scene.central.rglob(".unfinished-*"))
 
 
+async def test_what_the_host_could_not_tell_of_its_dump_the_copy_does(make_scene: Make) -> None:
+    scene: Scene = await make_scene()
+    scene.host.fails = {"head", "tail", "bytes"}
+    scene.host.hold_at = MIB
+    await begin(scene)
+    await scene.host.held.wait()
+    assert (await panic_of(scene)).dump_state is DumpState.UNVERIFIED
+    scene.host.go.set()
+    copy = await scene.ended()
+    assert copy.state is CopyState.VERIFIED, copy.error
+    panic = await panic_of(scene)
+    assert panic.dump_state is DumpState.COMPLETE
+    assert "read in its copy" in (panic.dump_note or "")
+
+
 async def test_an_older_helper_gives_it_in_steps(make_scene: Make) -> None:
     scene: Scene = await make_scene(old=True)
     await begin(scene)

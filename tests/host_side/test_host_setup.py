@@ -187,3 +187,20 @@ def test_a_host_that_cannot_be_asked(look: Callable[..., tuple[int, str, str]], 
     status, out, err = look(name="no host; id")
     assert (status, out) == (2, "")
     assert "--check must be a host name" in err
+
+
+def test_the_port_of_ssh_config_holds_where_the_inventory_says_none(
+    look: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """As triage goes there: what an entry leaves open is for ssh_config, and for no default of the inventory."""
+    assert look()[0] == 1  # with the port in the inventory, and the settings written
+    settings = tmp_path / "panicroom.toml"
+    text = settings.read_text()
+    port = text.rsplit("port = ", 1)[1].strip()
+    (tmp_path / "ssh_config").write_text(f"Host web-17\n    Port {port}\n")
+    text = text.replace(f"port = {port}\n", "").replace(
+        "[[hosts]]", f"config_file = {json.dumps(str(tmp_path / 'ssh_config'))}\n[[hosts]]"
+    )
+    settings.write_text(text)
+    done = panicroom("host-setup", "--check", "web-17", cwd=tmp_path)
+    assert f"ok   login        web-17 (127.0.0.1:{port})" in done.stdout, done.stdout + done.stderr

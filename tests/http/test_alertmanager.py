@@ -169,10 +169,23 @@ async def test_refusals_say_why(door: Door) -> None:
     assert await door.rows() == []
 
 
+async def test_each_alert_is_counted_by_what_came_of_it(tmp_path: Path) -> None:
+    door = Door(tmp_path, closed=True)
+    await door.start()
+    stranger = alert(labels={"alertname": "HostDown", "instance": "10.0.0.99:9100"}, fingerprint="1" * 16)
+    resolved = alert(status="resolved", endsAt="2026-11-23T09:20:00Z")
+    await door.post(webhook(alert(), stranger))
+    await door.post(webhook(alert(), resolved))
+    outcomes = ("accepted", "duplicate", "quarantined", "ignored", "no_host", "invalid", "truncated")
+    assert [door.figure(outcome) for outcome in outcomes] == [2, 1, 1, 0, 0, 0, 0]
+    await door.close()
+
+
 async def test_without_a_secret_the_route_is_shut(tmp_path: Path) -> None:
     door = Door(tmp_path, token="")
     await door.start()
     assert (await door.post(webhook()))[1]["error"] == "not_enabled"
+    assert door.figure("not_enabled") == 1
     await door.close()
 
 
@@ -181,6 +194,7 @@ async def test_a_full_inbox_asks_to_send_again(tmp_path: Path) -> None:
     await door.start()
     status, answer = await door.post(webhook())
     assert (status, answer["error"]) == (503, "inbox_full")
+    assert door.figure("inbox_full") == 1
     await door.close()
 
 

@@ -14,8 +14,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
 
 from bot.jira_hook import JiraRoute
+from bot.metrics import Metrics
 from integrations.changes.webhook import BadHook, authentic, changed_keys
 
 SECRET = "a secret of the tracker"
@@ -29,13 +31,25 @@ MOVED = UPDATED | {
 class Door:
     def __init__(self, secret: str | None = SECRET) -> None:
         self.rung: list[set[str]] = []
+        self.metrics = Metrics()
+        self.fails = False
         self.route = JiraRoute(
-            SecretStr(secret) if secret else None, body_limit=4096, on_changed=self._changed
+            SecretStr(secret) if secret else None,
+            body_limit=4096,
+            metrics=self.metrics,
+            on_changed=self._changed,
         )
 
     async def _changed(self, keys: Iterable[str]) -> int:
+        if self.fails:
+            raise OperationalError("UPDATE", {}, Exception("disk I/O error"))
         self.rung.append(set(keys))
-        return 1
+        return int("OPS-1182" in self.rung[-1])
+
+    def figures(self) -> dict[str, float]:
+        """The counter of notifications, by outcome."""
+        (family,) = [f for f in self.metrics.registry.collect() if f.name == "panicroom_jira_hooks"]
+        return {s.labels["outcome"]: s.value for s in family.samples if s.name.endswith("_total")}
 
     async def start(self) -> None:
         app = web.Application()
@@ -110,10 +124,27 @@ async def test_what_is_too_large_or_no_json_is_refused(door: Door) -> None:
     assert door.rung == []
 
 
+async def test_each_notification_is_counted_by_what_came_of_it(door: Door) -> None:
+    body, ours = json.dumps(UPDATED).encode(), {"X_Panicroom_Secret": SECRET}
+    await door.post(body, **ours)
+    await door.post(body, **ours)
+    await door.post(json.dumps(UPDATED | {"issue": {"key": "OTHER-1"}}).encode(), **ours)
+    await door.post(b"{}", **ours)
+    await door.post(b"{", **ours)
+    await door.post(b"x" * 5000, **ours)
+    await door.post(body)
+    door.fails = True
+    assert (await door.post(body, **ours))[0] == 503
+    assert door.figures() == {
+        "accepted": 2, "ignored": 2, "bad_json": 1, "body_too_large": 1, "unauthorized": 1, "not_stored": 1,
+    }  # fmt: skip
+
+
 async def test_without_a_secret_in_the_settings_the_route_is_closed() -> None:
     door = Door(None)
     await door.start()
     assert (await door.post(b"{}", "/v1/jira?secret="))[0] == 404
+    assert door.figures() == {"not_enabled": 1}
     await door.close()
 
 

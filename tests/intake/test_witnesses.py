@@ -11,10 +11,21 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlmodel import select
+from sqlmodel import Session, select
 
+from bot.alertmanager import report_body
 from commands.intake.joining import places
-from storage import DumpState, LiveSighting, LiveState, Panic, Report, ReportState, TimelineEntry
+from integrations.inbound.alertmanager import Alert, AlertmanagerConfig
+from storage import (
+    DumpState,
+    LiveSighting,
+    LiveState,
+    Panic,
+    Report,
+    ReportState,
+    SlackMessage,
+    TimelineEntry,
+)
 from tests.incident.floor import Floor, floor
 from tests.incident.texts import oops
 
@@ -299,6 +310,72 @@ async def test_a_resolved_alert_alone_makes_no_panic(quiet: Floor) -> None:
     await quiet.intake.drain()
     assert (await quiet.row(Report, number)).state is ReportState.DONE
     assert await quiet.rows(Panic) == []
+
+
+async def alerted(bot: Floor, firing: bool, starts: datetime, **more: Any) -> int:
+    """An alert as the door stores it; returns its report's number."""
+    alert = Alert(
+        "HostDown", {}, firing, starts, None if firing else starts + timedelta(minutes=7), "c1d2e3f4a5b60718"
+    )
+    body = report_body(alert, "web-1", "group", AlertmanagerConfig())
+
+    def write(session: Session) -> int:
+        now = bot.clock()
+        row = Report(
+            host="web-1", external_id=body["id"], body=body, source="alertmanager", received_at=now,
+            **{"next_at": now, **more},
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        return row.id or 0
+
+    return await bot.db.write(write)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_resolved_delivered_before_firing_is_told_with_it(quiet: Floor, together: bool) -> None:
+    starts = quiet.clock() - timedelta(hours=1)
+    resolved = await alerted(quiet, False, starts)
+    if not together:
+        assert await quiet.intake.drain() == 1
+        assert await quiet.rows(Panic) == []
+    firing = await alerted(quiet, True, starts)
+    while await quiet.intake.drain():
+        pass
+    (panic,) = await quiet.rows(Panic)
+    assert panic.back_at == starts + timedelta(minutes=7)
+    reports = [await quiet.row(Report, number) for number in (resolved, firing)]
+    assert [(r.state, r.panic_id) for r in reports] == [(ReportState.DONE, panic.id)] * 2
+    (said,) = [m for m in await quiet.rows(SlackMessage) if m.key.startswith("resolved-before:")]
+    assert "before Alertmanager delivered that it fired" in str(said.payload)
+    notes = [e for e in await quiet.rows(TimelineEntry) if e.verb == "resolved-before"]
+    assert [e.panic_id for e in notes] == [panic.id]
+    # The host's own report joins it and knows better.
+    back = starts + timedelta(minutes=3)
+    told = await quiet.report("web-1", oops(), occurred_at=starts - timedelta(minutes=2), back_at=back)
+    assert (told.id, told.back_at) == (panic.id, back)
+
+
+async def test_resolved_of_another_firing_says_nothing_of_this_one(quiet: Floor) -> None:
+    now = quiet.clock()
+    await alerted(quiet, False, now - timedelta(days=3))
+    await alerted(quiet, True, now - timedelta(minutes=5))
+    while await quiet.intake.drain():
+        pass
+    (panic,) = await quiet.rows(Panic)
+    assert panic.back_at is None
+    assert not [m for m in await quiet.rows(SlackMessage) if m.key.startswith("resolved-before:")]
+
+
+async def test_resolved_after_firing_is_told_as_ever(quiet: Floor) -> None:
+    starts = quiet.clock() - timedelta(hours=1)
+    await alerted(quiet, True, starts)
+    await alerted(quiet, False, starts)
+    while await quiet.intake.drain():
+        pass
+    (panic,) = await quiet.rows(Panic)
+    assert panic.back_at == starts + timedelta(minutes=7)
+    assert not [m for m in await quiet.rows(SlackMessage) if m.key.startswith("resolved-before:")]
 
 
 async def test_a_host_that_was_seen_dying_and_says_no_time_tells_of_that(quiet: Floor) -> None:

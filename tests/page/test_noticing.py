@@ -169,6 +169,8 @@ async def test_a_screen_reader_hears_words_and_each_message_once(
     parent = await app.client.chat_postMessage(channel=INCIDENTS, text="web-17 panicked")
     await page.locator(".main .message").hover()
     await page.get_by_role("button", name="Reply in thread").click()
+    # What was said of the parent is taken away after a while; only then does the page's clock stand still.
+    await expect(page.locator("#announcer")).to_have_text("")
     await page.clock.install()
     await page.evaluate(
         """() => {

@@ -11,8 +11,9 @@ import pytest
 
 from commands.changes.desk import ChangeDesk
 from commands.changes.slack import register as register_changes
-from commands.panics.filters import KEYS, parse_filters
+from commands.filters import KEYS, parse_filters
 from commands.panics.manual import FILTER_HELP, GROUPS
+from commands.trends.slack import register as register_trends
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "commands.md").read_text()
@@ -74,6 +75,7 @@ def test_nothing_is_described_that_does_not_exist() -> None:
 
 async def test_roles_examples_and_aliases_are_those_of_the_router(desk: Any) -> None:
     register_changes(desk.router, ChangeDesk(desk.ctx, None))
+    register_trends(desk.router, desk.ctx)
     for name, verb in desk.router.verbs.items():
         role = "everybody" if verb.role.word == "nobody" else verb.role.word
         assert f"({role}" in SECTIONS[name], name

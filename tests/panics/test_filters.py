@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from commands.errors import BadArguments
-from commands.panics.filters import KEYS, parse_filters
+from commands.filters import KEYS, parse_filters
 from storage import Database, Incident, IncidentState, Panic
 from storage.queries import Filters, Match, Pattern, count_panics, list_rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 import time
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from integrations.ssh import CommandResult, ConnectionLost, SshClient, SshConfig, SshHost, batch
+from integrations.ssh import CommandResult, ConnectionLost, SshClient, SshConfig, SshHost, SshSession, batch
 from integrations.ssh.exchange import Kept, Request
+from integrations.ssh.places import Places
 from tests.ssh.conftest import Sshd, Stage
 
 Clients = Callable[[SshConfig], SshClient]
@@ -311,6 +313,86 @@ async def test_no_more_hosts_than_wanted_are_connected_and_all_have_their_turn(
     assert client.most_connected == 2
 
 
+async def test_who_can_wait_has_its_turn_last_and_leaves_room_for_others(
+    sshd: Sshd, clients: Clients
+) -> None:
+    """A sweep's visits and triage go by one client: together they stay within its limit, and triage goes first."""
+    config = sshd.config(hosts_at_once=4, idle_seconds=60.0)
+    with config.known_hosts.open("a") as known:
+        known.write(f"[host-*]:{sshd.port} {sshd.host_key}\n")
+    client = clients(config)
+    turns: list[int] = []
+
+    def host(n: int) -> SshHost:
+        return SshHost(f"host-{n}", "127.0.0.1", sshd.port)
+
+    def open_aside(n: int) -> asyncio.Task[SshSession]:
+        return asyncio.create_task(client.open(host(n), aside=True, on_turn=lambda: turns.append(n)))
+
+    aside = [open_aside(n) for n in range(5)]
+    first = await asyncio.gather(*aside[:3])
+    assert client.connected == 3, "one place is kept for what people wait for"
+    urgent = await client.open(host(10))
+    waiting = asyncio.create_task(client.open(host(11)))
+    hurried = asyncio.create_task(client.open(host(4)))  # a sweep waits for it as well
+    await until(lambda: client._places.waiting == 3)
+    for session in first[:2]:
+        session.close()
+    for task in (waiting, hurried, aside[4]):
+        assert (await task).is_open
+    assert turns == [0, 1, 2, 4]
+    assert not aside[3].done()
+    assert client.connected == client.most_connected == 4
+    first[2].close()
+    assert (await aside[3]).is_open
+    (await aside[3]).close()
+    assert client.connected == 3, "what was done aside is not kept for a next one"
+    for session in (urgent, waiting.result(), hurried.result(), aside[4].result()):
+        session.close()
+    assert client.most_connected == 4
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(1, 6),
+    st.lists(st.tuples(st.sampled_from(["aside", "ask", "give", "cancel", "hurry"]), st.integers(0, 9)), max_size=60),
+)  # fmt: skip
+def test_places_are_never_more_than_there_are_and_none_is_lost(
+    count: int, moves: list[tuple[str, int]]
+) -> None:
+    async def play() -> None:
+        places = Places(count)
+        asked: dict[int, asyncio.Task[None]] = {}
+        for move, who in moves:
+            task = asked.get(who)
+            if move in ("aside", "ask") and task is None:
+                asked[who] = asyncio.create_task(places.take(who, aside=move == "aside"))
+            elif move == "give" and task is not None and task.done():
+                places.give(who)
+                del asked[who]
+            elif move == "cancel" and task is not None and not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                del asked[who]
+            elif move == "hurry":
+                places.hurry(who)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            held = sum(t.done() for t in asked.values())
+            assert held <= count
+            assert places.waiting == len(asked) - held
+            if places.waiting:
+                assert held >= places.aside_at_most, "a place is free, and somebody waits for it"
+        while asked:
+            for who in [w for w, t in asked.items() if t.done()]:
+                places.give(who)
+                del asked[who]
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+
+
 async def test_an_idle_connection_is_used_again_then_closed(sshd: Sshd, clients: Clients) -> None:
     client = clients(sshd.config(idle_seconds=0.3))
     async with client.connect(sshd.host) as session:
@@ -327,6 +409,8 @@ async def test_an_idle_connection_whose_host_died_is_not_trusted(stage: Stages, 
     """A host that dies says no goodbye: its connection looks open, and nothing comes."""
     silent = asyncio.Event()
     begun = 0
+    shells: list[asyncio.subprocess.Process] = []
+    carried: list[asyncio.Future[list[None]]] = []
 
     async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
         nonlocal begun
@@ -335,6 +419,7 @@ async def test_an_idle_connection_whose_host_died_is_not_trusted(stage: Stages, 
             process.command or "", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
+        shells.append(shell)
         mine = begun
         assert shell.stdin is not None
 
@@ -346,6 +431,7 @@ async def test_an_idle_connection_whose_host_died_is_not_trusted(stage: Stages, 
         carrying = asyncio.gather(
             carry(shell.stdout, process.stdout.write), carry(shell.stderr, process.stderr.write)
         )
+        carried.append(carrying)
         try:
             while piece := await process.stdin.read(4096):
                 shell.stdin.write(piece)
@@ -362,3 +448,10 @@ async def test_an_idle_connection_whose_host_died_is_not_trusted(stage: Stages, 
     async with client.connect(there.host) as session:
         assert (await session.run(["echo", "after"])).text == "after\n"
     assert begun == 2
+    client.close()
+    for shell in shells:
+        if shell.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                shell.kill()
+        await shell.wait()
+    await asyncio.gather(*carried, return_exceptions=True)

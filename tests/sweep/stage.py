@@ -58,12 +58,12 @@ class CountingClient(SshClient):
         self.opened: list[str] = []
         self.now = self.most = 0
 
-    async def open(self, host: SshHost) -> SshSession:
+    async def open(self, host: SshHost, **how: Any) -> SshSession:
         self.opened.append(host.name)
         self.now += 1
         self.most = max(self.most, self.now)
         try:
-            session = await super().open(host)
+            session = await super().open(host, **how)
         except BaseException:
             self.now -= 1
             raise

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.demo.tracker.exchange import TRACKER, base_of, parameters, refuse
+from bot.demo.tracker.exchange import TRACKER, base_of, is_cloud, parameters, refuse, version_of
 from bot.demo.tracker.jql import JqlError, parse, search
 from bot.demo.tracker.render import fields_of, issue_json
 
@@ -30,11 +30,11 @@ async def classic(request: web.Request) -> web.Response:
     except ValueError:
         return refuse(400, "startAt and maxResults are numbers.")
     page = found[start : start + min(limit, tracker.page_limit)]
-    issues = [
-        issue_json(t, base_of(request), fields_of(asked.get("fields"), "*navigable"), "2") for t in page
-    ]
+    names = fields_of(asked.get("fields"), "*navigable")
+    issues = [issue_json(t, base_of(request), names, version_of(request), cloud=False) for t in page]
     return web.json_response(
         {
+            "expand": "schema,names",
             "startAt": start,
             "maxResults": min(limit, tracker.page_limit),
             "total": len(found),
@@ -62,9 +62,9 @@ async def enhanced(request: web.Request) -> web.Response:
         return refuse(400, str(wrong))
     except ValueError:
         return refuse(400, "Invalid nextPageToken or maxResults.")
-    version = request.path.split("/")[3]
     page = found[start : start + limit]
-    issues = [issue_json(t, base_of(request), fields_of(asked.get("fields"), "id"), version) for t in page]
+    names, version = fields_of(asked.get("fields"), "id"), version_of(request)
+    issues = [issue_json(t, base_of(request), names, version, cloud=is_cloud(request)) for t in page]
     answer: dict[str, Any] = {"issues": issues, "isLast": start + limit >= len(found)}
     if not answer["isLast"]:
         answer["nextPageToken"] = _token(start + limit, jql)

@@ -11,12 +11,23 @@ from typing import Any, get_args
 from aiohttp import web
 
 from bot.demo.tracker import adf, pages, searching
-from bot.demo.tracker.exchange import TRACKER, base_of, parameters, refuse, ticket_of
-from bot.demo.tracker.render import author_json, comment_json, fields_of, issue_json, link_json
+from bot.demo.tracker.exchange import (
+    TRACKER,
+    base_of,
+    is_cloud,
+    parameters,
+    refuse,
+    site_of,
+    ticket_of,
+    version_of,
+)
+from bot.demo.tracker.limits import budget, exceeded
+from bot.demo.tracker.render import author_json, comment_json, fields_of, issue_json, link_json, when
 from bot.demo.tracker.tickets import HIDDEN, PROJECTS, READ_ONLY, Comment, Mode, Ticket, Tracker
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _COMMENT_LIMIT = 32767
+_ORDERS = ("created", "-created", "+created", " created")  # a plus that nobody escaped is a space
 _MODES: tuple[str, ...] = get_args(Mode)
 
 
@@ -24,12 +35,14 @@ def make_app(tracker: Tracker) -> web.Application:
     """The aiohttp application over `tracker`; faults are made by `tracker.fail` or POST /demo/faults."""
     app = web.Application(middlewares=[_faults, _authenticated], client_max_size=4 * 1024 * 1024)
     app[TRACKER] = tracker
-    for version in ("2", "latest") if tracker.flavour == "datacenter" else ("2", "3", "latest"):
-        base = f"/rest/api/{version}"
+    versions = ("2", "latest") if tracker.flavour == "datacenter" else ("2", "3", "latest")
+    doors = ("", f"/ex/jira/{tracker.cloud_id}") if tracker.cloud_id else ("",)
+    for base in (f"{door}/rest/api/{version}" for door in doors for version in versions):
         app.router.add_get(f"{base}/serverInfo", _server_info)
         app.router.add_get(f"{base}/myself", _myself)
         app.router.add_get(f"{base}/field", _fields)
-        app.router.add_route("*", f"{base}/search", searching.classic)
+        app.router.add_get(f"{base}/search", searching.classic)
+        app.router.add_post(f"{base}/search", searching.classic)
         if tracker.flavour == "cloud":
             app.router.add_get(f"{base}/search/jql", searching.enhanced)
             app.router.add_post(f"{base}/search/jql", searching.enhanced)
@@ -49,7 +62,7 @@ def make_app(tracker: Tracker) -> web.Application:
 @web.middleware
 async def _faults(request: web.Request, handler: _Handler) -> web.StreamResponse:
     tracker = request.app[TRACKER]
-    if not request.path.startswith("/rest/"):
+    if "/rest/" not in request.path:
         return await handler(request)
     tracker.calls.append(f"{request.method} {request.path}")
     fault = tracker.fault(request.path)
@@ -61,8 +74,7 @@ async def _faults(request: web.Request, handler: _Handler) -> web.StreamResponse
     if fault.mode == "html":
         return web.Response(text="<html><body>Log in to continue</body></html>", content_type="text/html")
     if fault.mode == "429":
-        headers = {"Retry-After": str(int(fault.delay))} if fault.delay else {}
-        return refuse(429, "Rate limit exceeded.", headers=headers)
+        return refuse(429, "Rate limit exceeded.", headers=exceeded(tracker, fault.delay))
     if fault.mode in {"401", "403", "404"}:
         return refuse(int(fault.mode), "You may not, or there is none.")
     if fault.mode in {"500", "503"}:
@@ -79,9 +91,13 @@ async def _faults(request: web.Request, handler: _Handler) -> web.StreamResponse
 @web.middleware
 async def _authenticated(request: web.Request, handler: _Handler) -> web.StreamResponse:
     tracker = request.app[TRACKER]
-    open_to_all = not request.path.startswith("/rest/") or request.path.endswith("/serverInfo")
-    if open_to_all or _known(tracker, request.headers.get("Authorization", "")):
+    if "/rest/" not in request.path or request.path.endswith("/serverInfo"):
         return await handler(request)
+    at_its_door = tracker.cloud_id is None or request.path.startswith("/ex/jira/")
+    if at_its_door and _known(tracker, request.headers.get("Authorization", "")):
+        answer = await handler(request)
+        answer.headers.update(budget(tracker))
+        return answer
     message = "Client must be authenticated to access this resource."
     headers = {"WWW-Authenticate": 'OAuth realm="demo"', "X-Seraph-LoginReason": "AUTHENTICATED_FAILED"}
     if tracker.flavour == "cloud":
@@ -98,39 +114,55 @@ def _known(tracker: Tracker, header: str) -> bool:
 
 
 async def _server_info(request: web.Request) -> web.Response:
-    cloud = request.app[TRACKER].flavour == "cloud"
+    tracker, cloud = request.app[TRACKER], is_cloud(request)
     return web.json_response(
         {
-            "baseUrl": base_of(request),
+            "baseUrl": site_of(request),
             "version": "1001.0.0-SNAPSHOT" if cloud else "9.12.15",
             "versionNumbers": [1001, 0, 0] if cloud else [9, 12, 15],
             "deploymentType": "Cloud" if cloud else "Server",
+            "buildNumber": 100283 if cloud else 9120015,
+            "buildDate": "2026-11-02T00:00:00.000+0000",
+            "serverTime": when(tracker.clock()),
+            "scmInfo": "0" * 40,
             "serverTitle": "Demo tracker",
+            **({"displayUrl": site_of(request), "serverTimeZone": "Etc/UTC"} if cloud else {}),
         }
     )
 
 
 async def _myself(request: web.Request) -> web.Response:
     tracker = request.app[TRACKER]
-    user: dict[str, Any] = {
-        "displayName": "panicroom",
-        "active": True,
-        "timeZone": "Etc/UTC",
+    user = author_json("panicroom", base_of(request), version_of(request), cloud=is_cloud(request))
+    nothing: dict[str, Any] = {"size": 0, "items": []}
+    user |= {
+        "emailAddress": tracker.email,
         "locale": "en_US",
+        "groups": nothing,
+        "applicationRoles": nothing,
+        "expand": "groups,applicationRoles",
     }
-    if tracker.flavour == "cloud":
-        user |= {"accountType": "app", "emailAddress": tracker.email}
-    user |= author_json("panicroom", cloud=tracker.flavour == "cloud")
     return web.json_response(user)
 
 
 async def _fields(request: web.Request) -> web.Response:
     names = ("summary", "status", "issuetype", "assignee", "created", "updated", "description", "labels")
-    rows: list[dict[str, Any]] = [
-        {"id": name, "name": name.capitalize(), "custom": False, "clauseNames": [name]} for name in names
-    ]
-    rows.append({"id": "resolutiondate", "name": "Resolved", "custom": False, "clauseNames": ["resolved"]})
-    return web.json_response(rows)
+    shown = [(name, name.capitalize(), name) for name in names] + [("resolutiondate", "Resolved", "resolved")]
+    return web.json_response(
+        [
+            {
+                "id": name,
+                **({"key": name} if is_cloud(request) else {}),
+                "name": title,
+                "custom": False,
+                "orderable": True,
+                "navigable": True,
+                "searchable": True,
+                "clauseNames": [clause],
+            }
+            for name, title, clause in shown
+        ]
+    )
 
 
 async def _issue(request: web.Request) -> web.Response:
@@ -138,7 +170,8 @@ async def _issue(request: web.Request) -> web.Response:
     if ticket is None:
         return refusal
     fields = fields_of(request.query.getall("fields", None), "*all")
-    return web.json_response(issue_json(ticket, base_of(request), fields, request.path.split("/")[3]))
+    version, cloud = version_of(request), is_cloud(request)
+    return web.json_response(issue_json(ticket, base_of(request), fields, version, cloud=cloud))
 
 
 async def _create(request: web.Request) -> web.Response:
@@ -159,7 +192,7 @@ async def _create(request: web.Request) -> web.Response:
     if project["key"] in READ_ONLY:
         return refuse(403, "You do not have permission to create issues in this project.")
     told = fields.get("description")
-    text = adf.text_of(told) if request.path.split("/")[3] == "3" else told
+    text = adf.text_of(told) if version_of(request) == "3" else told
     ticket = request.app[TRACKER].create(
         project["key"],
         str(fields["summary"]),
@@ -167,7 +200,7 @@ async def _create(request: web.Request) -> web.Response:
         kind["name"],
         list(fields.get("labels") or ()),
     )
-    where = f"{base_of(request)}/rest/api/2/issue/{ticket.id}"
+    where = f"{base_of(request)}/rest/api/{version_of(request)}/issue/{ticket.id}"
     return web.json_response({"id": ticket.id, "key": ticket.key, "self": where}, status=201)
 
 
@@ -178,19 +211,21 @@ async def _comments(request: web.Request) -> web.Response:
     tracker = request.app[TRACKER]
     try:
         start = int(request.query.get("startAt", "0"))
-        limit = min(int(request.query.get("maxResults", "50")), tracker.page_limit)
+        limit = min(int(request.query.get("maxResults", "100")), tracker.page_limit)
     except ValueError:
         return refuse(400, "startAt and maxResults are numbers.")
-    rows = sorted(
-        ticket.comments, key=lambda c: int(c.id), reverse=request.query.get("orderBy", "").startswith("-")
-    )
+    order = request.query.get("orderBy", "created")
+    if order not in _ORDERS:
+        return refuse(400, "Comments can be ordered by created alone.")
+    rows = sorted(ticket.comments, key=lambda c: int(c.id), reverse=order == "-created")
     shown = [_comment_json(request, ticket, c) for c in rows[start : start + limit]]
     return web.json_response({"startAt": start, "maxResults": limit, "total": len(rows), "comments": shown})
 
 
 async def _add_comment(request: web.Request) -> web.Response:
+    """Who may not is answered with 400, as who sends an empty one is."""
     ticket, refusal = ticket_of(
-        request, writing="The user does not have permission to comment on this issue."
+        request, writing="You do not have the permission to comment on this issue.", status=400
     )
     if ticket is None:
         return refusal
@@ -204,14 +239,14 @@ async def _add_comment(request: web.Request) -> web.Response:
 async def _edit_comment(request: web.Request) -> web.Response:
     """Its user may edit its own comments, and nobody else's."""
     forbidden = "You do not have the permission to edit this comment."
-    ticket, refusal = ticket_of(request, writing=forbidden)
+    ticket, refusal = ticket_of(request, writing=forbidden, status=400)
     if ticket is None:
         return refusal
     comment = next((c for c in ticket.comments if c.id == request.match_info["id"]), None)
     if comment is None:
         return refuse(404, f"Can not find a comment for the id: {request.match_info['id']}.")
     if comment.author != "panicroom":
-        return refuse(403 if request.app[TRACKER].flavour == "cloud" else 400, forbidden)
+        return refuse(400, forbidden)
     text = await _comment_text(request)
     if isinstance(text, web.Response):
         return text
@@ -220,14 +255,13 @@ async def _edit_comment(request: web.Request) -> web.Response:
 
 
 def _comment_json(request: web.Request, ticket: Ticket, comment: Comment) -> dict[str, Any]:
-    cloud = request.app[TRACKER].flavour == "cloud"
-    return comment_json(ticket, comment, base_of(request), request.path.split("/")[3], cloud=cloud)
+    return comment_json(ticket, comment, base_of(request), version_of(request), cloud=is_cloud(request))
 
 
 async def _comment_text(request: web.Request) -> str | web.Response:
     """The text of the body that was sent, or the refusal."""
     body = (await parameters(request)).get("body")
-    text = adf.text_of(body) if request.path.split("/")[3] == "3" else body if isinstance(body, str) else None
+    text = adf.text_of(body) if version_of(request) == "3" else body if isinstance(body, str) else None
     if not text:
         wrong = "Comment body can not be empty!" if text == "" else "Comment body is not valid!"
         return refuse(400, errors={"comment": wrong})
@@ -243,13 +277,10 @@ async def _links(request: web.Request) -> web.Response:
         return refusal
     wanted = request.query.get("globalId")
     rows = [link for link in ticket.links if wanted is None or link.global_id == wanted]
-    if wanted is not None:
-        return (
-            web.json_response(link_json(ticket, rows[0], base_of(request)))
-            if rows
-            else refuse(404, "No such link.")
-        )
-    return web.json_response([link_json(ticket, link, base_of(request)) for link in rows])
+    shown = [link_json(ticket, link, base_of(request), version_of(request)) for link in rows]
+    if wanted is None:
+        return web.json_response(shown)
+    return web.json_response(shown[0]) if shown else refuse(404, "No such link.")
 
 
 async def _add_link(request: web.Request) -> web.Response:
@@ -259,12 +290,14 @@ async def _add_link(request: web.Request) -> web.Response:
     asked = await parameters(request)
     target = asked.get("object")
     global_id = asked.get("globalId")
-    if not isinstance(target, dict) or not target.get("url") or not target.get("title"):
-        return refuse(400, errors={"object": "'url' and 'title' are required."})
+    said = target if isinstance(target, dict) else {}
+    missing = {name: f"'{name}' is required." for name in ("url", "title") if not said.get(name)}
+    if missing:
+        return refuse(400, errors=missing)
     if global_id is not None and (not isinstance(global_id, str) or len(global_id) > 255):
         return refuse(400, errors={"globalId": "The maximum length is 255 characters."})
-    link, new = request.app[TRACKER].link(ticket, global_id, str(target["url"]), str(target["title"]))
-    where = f"{base_of(request)}/rest/api/2/issue/{ticket.key}/remotelink/{link.id}"
+    link, new = request.app[TRACKER].link(ticket, global_id, str(said["url"]), str(said["title"]))
+    where = f"{base_of(request)}/rest/api/{version_of(request)}/issue/{ticket.key}/remotelink/{link.id}"
     return web.json_response({"id": link.id, "self": where}, status=201 if new else 200)
 
 

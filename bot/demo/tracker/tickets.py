@@ -93,6 +93,8 @@ class Tracker:
     """The stand-in's state. With `data` it is kept in that JSON file and survives a restart.
 
     email, token: Cloud's basic authentication; Data Center takes the token alone as a bearer.
+    cloud_id: the token has scopes, as a service account's has: REST answers it at the gateway's address alone
+    (`/ex/jira/CLOUD_ID`), and at the site's with 401.
     """
 
     def __init__(
@@ -105,8 +107,10 @@ class Tracker:
         clock: Callable[[], float],
         data: Path | None = None,
         page_limit: int = 100,
+        cloud_id: str | None = None,
     ) -> None:
         self.flavour: Flavour = flavour
+        self.cloud_id = cloud_id
         self.email = email
         self.token = token
         self.clock = clock

@@ -38,13 +38,13 @@ class FileCabinet:
     def find(self, file_id: str) -> Json | None:
         return self._files.get(file_id)
 
-    def expect(self, *, filename: str, length: int, base: str) -> tuple[str, str]:
+    def expect(self, *, filename: str, length: int, base: str, alt: str = "") -> tuple[str, str]:
         """(upload URL, file id) for a file of `length` bytes."""
         if not 0 < length <= MAX_FILE_BYTES:
             raise ApiError("invalid_arguments", messages=["length must be between 1 byte and 1 GB"])
         ticket = self._ids.token(32)
         file_id = self._ids.id("F")
-        self._pending[ticket] = {"id": file_id, "name": filename, "size": length, "base": base}
+        self._pending[ticket] = {"id": file_id, "name": filename, "size": length, "base": base, "alt": alt}
         return f"{base}/upload/{ticket}", file_id
 
     def expected(self, ticket: str) -> Json | None:
@@ -98,6 +98,8 @@ class FileCabinet:
             "has_rich_preview": False,
             "file_access": "visible",
         }
+        if announced["alt"]:
+            document["alt_txt"] = announced["alt"]
         self._pending = {key: f for key, f in self._pending.items() if f["id"] != file_id}
         self._files[file_id] = document
         self._journal.put("file", file_id, document)

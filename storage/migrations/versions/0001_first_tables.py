@@ -69,6 +69,13 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_host_name'), ['name'], unique=True)
         batch_op.create_index(batch_op.f('ix_host_ring'), ['ring'], unique=False)
 
+    op.create_table('host_keeps',
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('setting', sa.String(length=40), nullable=False),
+    sa.Column('value', sa.Integer(), nullable=True),
+    sa.Column('read_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('host')
+    )
     op.create_table('incident',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('signature_key', sa.String(length=300), nullable=False),
@@ -101,6 +108,7 @@ def upgrade() -> None:
     with op.batch_alter_table('incident', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_incident_opened_at'), ['opened_at'], unique=False)
         batch_op.create_index('ix_incident_signature_state', ['signature_key', 'state'], unique=False)
+        batch_op.create_index('ix_incident_state', ['state'], unique=False)
 
     op.create_table('problem_ticket',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -117,6 +125,23 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('problem_ticket', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_problem_ticket_next_at'), ['next_at'], unique=False)
+
+    op.create_table('retention_run',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('slot', sa.Integer(), nullable=True),
+    sa.Column('scheduled', sa.Boolean(), nullable=False),
+    sa.Column('scrub', sa.Boolean(), nullable=False),
+    sa.Column('asked_by', sa.String(), nullable=False),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('owner', sa.String(length=80), nullable=False),
+    sa.Column('beat_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('result', sa.JSON(), nullable=False),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('slot')
+    )
+    with op.batch_alter_table('retention_run', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_retention_run_asked_at'), ['asked_at'], unique=False)
 
     op.create_table('signature',
     sa.Column('key', sa.String(length=300), nullable=False),
@@ -220,6 +245,21 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_change_touch_change_id'), ['change_id'], unique=False)
         batch_op.create_index('ix_change_touch_what_name_started', ['what', 'name', 'started', 'ended', 'change_id'], unique=False)
 
+    op.create_table('known_cause',
+    sa.Column('signature_key', sa.String(length=300), nullable=False),
+    sa.Column('cause', sa.Text(), nullable=True),
+    sa.Column('ticket', sa.String(length=60), nullable=True),
+    sa.Column('fixed_in', sa.String(length=100), nullable=True),
+    sa.Column('note', sa.Text(), nullable=True),
+    sa.Column('by', sa.String(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('marked_at', sa.DateTime(timezone=True), nullable=True),
+    sa.ForeignKeyConstraint(['signature_key'], ['signature.key'], ),
+    sa.PrimaryKeyConstraint('signature_key')
+    )
+    with op.batch_alter_table('known_cause', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_known_cause_at'), ['at'], unique=False)
+
     op.create_table('panic',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('host', sa.String(length=255), nullable=False),
@@ -262,14 +302,14 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('panic', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_panic_boot_id'), ['boot_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_panic_hardware'), ['hardware'], unique=False)
+        batch_op.create_index('ix_panic_hardware_occurred', ['hardware', 'occurred_at'], unique=False)
         batch_op.create_index('ix_panic_host_occurred', ['host', 'occurred_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_panic_incident_id'), ['incident_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_panic_kernel'), ['kernel'], unique=False)
-        batch_op.create_index(batch_op.f('ix_panic_kind'), ['kind'], unique=False)
-        batch_op.create_index(batch_op.f('ix_panic_occurred_at'), ['occurred_at'], unique=False)
-        batch_op.create_index(batch_op.f('ix_panic_ring'), ['ring'], unique=False)
-        batch_op.create_index('ix_panic_signature_occurred', ['signature_key', 'occurred_at'], unique=False)
+        batch_op.create_index('ix_panic_kernel_occurred', ['kernel', 'occurred_at'], unique=False)
+        batch_op.create_index('ix_panic_kind_occurred', ['kind', 'occurred_at'], unique=False)
+        batch_op.create_index('ix_panic_occurred', ['occurred_at', 'id', 'host', 'deliberate'], unique=False)
+        batch_op.create_index('ix_panic_ring_occurred', ['ring', 'occurred_at'], unique=False)
+        batch_op.create_index('ix_panic_signature_occurred', ['signature_key', 'occurred_at', 'host', 'deliberate'], unique=False)
 
     op.create_table('sweep_place',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -415,6 +455,24 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_live_sighting_host'), ['host'], unique=False)
         batch_op.create_index(batch_op.f('ix_live_sighting_state'), ['state'], unique=False)
 
+    op.create_table('pin',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('panic_id', sa.Integer(), nullable=False),
+    sa.Column('kind', sa.String(length=10), nullable=False),
+    sa.Column('slot', sa.String(length=40), nullable=True),
+    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('created_by', sa.String(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('ended_by', sa.String(), nullable=True),
+    sa.ForeignKeyConstraint(['panic_id'], ['panic.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('slot')
+    )
+    with op.batch_alter_table('pin', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_pin_panic_id'), ['panic_id'], unique=False)
+
     op.create_table('report',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('external_id', sa.String(length=200), nullable=False),
@@ -493,6 +551,20 @@ def upgrade() -> None:
     with op.batch_alter_table('artefact', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_artefact_panic_id'), ['panic_id'], unique=False)
 
+    op.create_table('copy_care',
+    sa.Column('copy_id', sa.Integer(), nullable=False),
+    sa.Column('term_from', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('verified', sa.Boolean(), nullable=False),
+    sa.Column('checked_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('begun_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('begun_for', sa.String(length=20), nullable=False),
+    sa.Column('removed_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('freed', sa.BigInteger(), nullable=False),
+    sa.Column('local_gone_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('local_freed', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['copy_id'], ['dump_copy.id'], ),
+    sa.PrimaryKeyConstraint('copy_id')
+    )
     op.create_table('dump_part',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('copy_id', sa.Integer(), nullable=False),
@@ -505,6 +577,34 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('dump_part', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_dump_part_copy_id'), ['copy_id'], unique=False)
+
+    op.create_table('retention_item',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('run_id', sa.Integer(), nullable=False),
+    sa.Column('place', sa.String(length=10), nullable=False),
+    sa.Column('key', sa.Integer(), nullable=False),
+    sa.Column('panic_id', sa.Integer(), nullable=False),
+    sa.Column('copy_id', sa.Integer(), nullable=True),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('path', sa.String(length=1000), nullable=False),
+    sa.Column('stamp', sa.String(length=100), nullable=False),
+    sa.Column('size', sa.BigInteger(), nullable=False),
+    sa.Column('reason', sa.String(length=20), nullable=False),
+    sa.Column('why', sa.Text(), nullable=False),
+    sa.Column('rests_on', sa.Integer(), nullable=True),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('freed', sa.BigInteger(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('done_at', sa.DateTime(timezone=True), nullable=True),
+    sa.ForeignKeyConstraint(['copy_id'], ['dump_copy.id'], ),
+    sa.ForeignKeyConstraint(['panic_id'], ['panic.id'], ),
+    sa.ForeignKeyConstraint(['run_id'], ['retention_run.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('run_id', 'place', 'key', name='uq_retention_item_run_place_key')
+    )
+    with op.batch_alter_table('retention_item', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_retention_item_panic_id'), ['panic_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_retention_item_run_id'), ['run_id'], unique=False)
 
     op.create_table('step_result',
     sa.Column('id', sa.Integer(), nullable=False),

@@ -18,7 +18,10 @@ async def get_upload_url(workspace: Workspace, arguments: Arguments) -> Json:
     """files.getUploadURLExternal."""
     filename = arguments.required("filename")
     length = arguments.number("length", 0, low=1, high=2**31, error="invalid_arguments")
-    url, file_id = workspace.files.expect(filename=filename, length=length, base=workspace.base_url)
+    alt = arguments.text("alt_txt")
+    if len(alt) > 1000:
+        raise ApiError("alt_txt_too_large")
+    url, file_id = workspace.files.expect(filename=filename, length=length, base=workspace.base_url, alt=alt)
     return {"upload_url": url, "file_id": file_id}
 
 

@@ -56,6 +56,8 @@ const DRAWN = {
   exclamation: "❗",
   no_entry: "⛔",
   pushpin: "📌",
+  scales: "⚖",
+  wastebasket: "🗑",
   zap: "⚡",
   skull: "💀",
   tada: "🎉",

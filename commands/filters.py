@@ -1,4 +1,4 @@
-"""The filter language of `/panic list`: `host:web-* kernel:6.1.* since:7d "free words"`."""
+"""The filter language of `/panic list`, `trends`, `export`: `host:web-* kernel:6.1.* since:7d "free words"`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from commands.errors import BadArguments
 from integrations.kernel import Kind
 from integrations.slack.text import clean
 from storage import IncidentState, parse_ref
-from storage.queries import Filters, Match, Pattern
+from storage.filters import Filters, Match, Pattern, Releases, Sort, kernel_order
 
 EXAMPLE = "/panic list host:web-* kernel:6.1.* since:7d"
 MAX_LENGTH = 500  # of all filters together: they travel in the value of the paging buttons
@@ -29,6 +29,9 @@ KEYS: Mapping[str, str] = {
     "ring": "ring:prod-2",
     "hw": 'hw:"PowerEdge R640"',
     "sig": "sig:P-41",
+    "change": "change:OPS-1182",
+    "has": "has:dump",
+    "sort": "sort:host",
 }
 _ALIASES = {
     "hosts": "host",
@@ -42,6 +45,8 @@ _ALIASES = {
     "status": "state",
     "hardware": "hw",
     "signature": "sig",
+    "ticket": "change",
+    "order": "sort",
 }
 _FIELDS = {
     "host": "host",
@@ -50,6 +55,7 @@ _FIELDS = {
     "hw": "hardware",
     "kind": "kind",
     "sig": "signature",
+    "change": "change",
 }
 _STATES: Mapping[str, tuple[str, ...]] = {
     "open": (IncidentState.OPEN,),
@@ -138,7 +144,7 @@ def _take_key(text: str, at: int) -> tuple[str | None, int]:
         hint = f"; did you mean `{_ALIASES.get(near[0], near[0])}:`?" if near else "."
         _bad(
             f"there is no filter `{typed}:`{hint} Known are {', '.join(f'`{k}:`' for k in KEYS)}. "
-            'To search titles for a word with a colon, put it in quotes ("…").'
+            'To search for a word with a colon, put it in quotes ("…").'
         )
     return key, found.end()
 
@@ -166,6 +172,13 @@ def _with(filters: Filters, word: Word, now: datetime) -> Filters:
     values = [word.value] if word.quoted else [v for v in word.value.split(",") if v]
     if not values:
         _bad(f"`{word.key}:` has no value.", f"/panic list {KEYS[word.key]}")
+    if word.key == "has":
+        return _having(filters, values)
+    if word.key == "sort":
+        return replace(filters, sort=_sort(word.value))
+    if word.key == "kernel" and any(".." in v for v in values):
+        ranges = (*filters.releases, *(_releases(v) for v in values if ".." in v))
+        filters, values = replace(filters, releases=ranges), [v for v in values if ".." not in v]
     if word.key == "state":
         return replace(filters, states=(*filters.states, *(s for v in values for s in _state(v))))
     if word.key == "sig":
@@ -176,7 +189,9 @@ def _with(filters: Filters, word: Word, now: datetime) -> Filters:
             else:
                 filters = replace(filters, signature=(*filters.signature, _pattern(value)))
         return filters
-    read: Callable[[str], Pattern] = {"kind": _kind, "hw": _hardware}.get(word.key, _pattern)
+    read: Callable[[str], Pattern] = {"kind": _kind, "hw": _hardware, "change": _change}.get(
+        word.key, _pattern
+    )
     field = _FIELDS[word.key]
     patterns: Any = (*getattr(filters, field), *map(read, values))
     return replace(filters, **{field: patterns})
@@ -190,6 +205,43 @@ def _pattern(value: str) -> Pattern:
     return Pattern(value, Match.PREFIX)
 
 
+def _releases(value: str) -> Releases:
+    """`6.1.0-20..6.1.0-31`; one of the ends may be left out."""
+    low, _, high = value.partition("..")
+    if ".." in high or not (low or high) or set("*?") & set(value):
+        _bad(f"{_shown(value)} is no range of kernels.", "/panic list kernel:6.1.0-20..6.1.0-31")
+    made = Releases(low.removeprefix("="), high.removeprefix("="))
+    if high and kernel_order(made.high) < kernel_order(made.low):
+        _bad(
+            f"in {_shown(value)} the first kernel is the higher one, so nothing could match.",
+            "/panic list kernel:6.1.0-20..6.1.0-31",
+        )
+    return made
+
+
+def _change(value: str) -> Pattern:
+    """A ticket is meant whole: OPS-1 is not the beginning of OPS-1182."""
+    pattern = _pattern(value)
+    return Pattern(value, Match.EXACT) if pattern.how is Match.PREFIX else pattern
+
+
+def _having(filters: Filters, values: list[str]) -> Filters:
+    for value in values:
+        if value.lower() not in ("dump", "dumps", "vmcore"):
+            _bad(
+                f"{_shown(value)} is nothing a panic can have: `has:dump` finds those whose dump is there.",
+                "/panic list has:dump",
+            )
+    return replace(filters, dump=True)
+
+
+def _sort(value: str) -> Sort:
+    try:
+        return Sort(value.lower())
+    except ValueError:
+        _bad(f"there is no order {_shown(value)}: newest, oldest, host or kernel.", "/panic list sort:host")
+
+
 def _hardware(value: str) -> Pattern:
     """Hardware names begin with the vendor's ("Dell Inc. PowerEdge R640"): a part of one is enough."""
     pattern = _pattern(value)
@@ -199,7 +251,7 @@ def _hardware(value: str) -> Pattern:
 def _kind(value: str) -> Pattern:
     pattern = _pattern(re.sub(r"[\s-]+", "_", value.lower()))
     names = [k.value for k in Kind]
-    if not any(_matches(pattern, name) for name in names):
+    if not any(pattern.matches(name) for name in names):
         near = difflib.get_close_matches(pattern.text, names, n=3, cutoff=0.4)
         hint = (
             f"did you mean {' or '.join(f'`{n}`' for n in near)}?"
@@ -208,30 +260,6 @@ def _kind(value: str) -> Pattern:
         )
         _bad(f"no kind of panic is called {_shown(value)}; {hint}", "/panic list kind:null_deref")
     return pattern
-
-
-def _matches(pattern: Pattern, value: str) -> bool:
-    if pattern.how is Match.EXACT:
-        return value == pattern.text
-    return _globbed(pattern.text, value) if pattern.how is Match.GLOB else value.startswith(pattern.text)
-
-
-def _globbed(glob: str, value: str) -> bool:
-    """Greedy, going back to the last `*` only: a regular expression of many stars would not end."""
-    g = v = 0
-    star, resume = -1, 0
-    while v < len(value):
-        if g < len(glob) and glob[g] == "*":
-            star, resume = g, v
-            g += 1
-        elif g < len(glob) and glob[g] in ("?", value[v]):
-            g, v = g + 1, v + 1
-        elif star >= 0:
-            resume += 1
-            g, v = star + 1, resume
-        else:
-            return False
-    return not glob[g:].strip("*")
 
 
 def _state(value: str) -> tuple[str, ...]:

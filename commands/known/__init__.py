@@ -1,0 +1,1 @@
+"""What people know of a signature: said once, shown in every thread of it."""

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.demo.workspace.testing import RunningWorkspace, running_workspace
+from commands.known.slack import register
+from tests.incident.floor import Floor, floor
+
+
+@pytest.fixture
+async def ws() -> AsyncIterator[RunningWorkspace]:
+    async with running_workspace() as workspace:
+        yield workspace
+
+
+@pytest.fixture
+async def bot(tmp_path: Path, ws: RunningWorkspace) -> AsyncIterator[Floor]:
+    """At a workspace, its doors open."""
+    async with floor(tmp_path, ws, doors="http") as running:
+        register(running.router, running.context)
+        yield running
+
+
+@pytest.fixture
+async def quiet(tmp_path: Path) -> AsyncIterator[Floor]:
+    """No Slack at all: what is decided is looked at in the database."""
+    async with floor(tmp_path) as running:
+        register(running.router, running.context)
+        yield running
