@@ -2,7 +2,7 @@
 
 Start the demo with new data, then run this from the repository:
 
-    .venv/bin/panicroom demo --data /tmp/picture --port 9400
+    .venv/bin/panicroom demo --data picture --port 9400
     .venv/bin/python docs/make_screenshot.py --url http://127.0.0.1:9400
 
 It panics two more hosts, collects the evidence of the first incident, links a change, runs the triage, and takes the

@@ -152,7 +152,8 @@ def comments(cloud: bool, version: str) -> Schema:
 def remote_link() -> Schema:
     application = thing({}, {"name": TEXT, "type": TEXT}, closed=False)
     icon = thing({}, {"title": TEXT, "url16x16": TEXT, "link": TEXT}, closed=False)
-    status = thing({}, {"resolved": YES, "icon": icon}, closed=False)
+    state = dict.fromkeys(["resolved"], YES)
+    status = thing({}, {**state, "icon": icon}, closed=False)
     target = thing(
         {"url": URL, "title": TEXT}, {"summary": TEXT, "icon": icon, "status": status}, closed=False
     )
