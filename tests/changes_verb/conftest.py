@@ -122,7 +122,7 @@ async def workspace() -> AsyncIterator[RunningWorkspace]:
         yield ws
 
 
-async def until(condition: Callable[[], Any], *, seconds: float = 15.0) -> Any:
+async def until(condition: Callable[[], Any], *, seconds: float = 45.0) -> Any:
     """The first true value of the condition, looked at every few milliseconds, before the deadline."""
     async with asyncio.timeout(seconds):
         while True:

@@ -171,7 +171,7 @@ async def test_a_full_inbox_asks_to_come_back(tmp_path: Path) -> None:
     gate = threading.Event()
     blocker = asyncio.ensure_future(bot.db.write(lambda _s: gate.wait(30)))
     first = asyncio.ensure_future(bot.send(report()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(45):
         while not bot.inbox.waiting:
             await asyncio.sleep(0.005)
     body = json.dumps(report(id="2")).encode()

@@ -74,7 +74,7 @@ class Clock:
         self.ahead += timedelta(**length)
 
 
-async def until(condition: Callable[[], Awaitable[T]], seconds: float = 15) -> T:
+async def until(condition: Callable[[], Awaitable[T]], seconds: float = 45) -> T:
     """Awaits a condition with a deadline; returns what it returned."""
     deadline = time.monotonic() + seconds
     while True:

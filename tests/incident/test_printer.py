@@ -72,7 +72,7 @@ async def message(bot: Floor, key: str) -> SlackMessage:
     return next(m for m in await bot.rows(SlackMessage) if m.key == key)
 
 
-async def in_state(bot: Floor, key: str, state: MessageState, seconds: float = 15) -> SlackMessage:
+async def in_state(bot: Floor, key: str, state: MessageState, seconds: float = 45) -> SlackMessage:
     async def there() -> SlackMessage | None:
         found = await message(bot, key)
         return found if found.state is state else None

@@ -16,7 +16,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-quic",
 ]
-DEADLINE_MS = 10_000
+DEADLINE_MS = 30_000
 
 
 def chromium() -> str:

@@ -160,7 +160,7 @@ def alive(argv: list[str]) -> list[int]:
     return found
 
 
-async def gone(argv: list[str], seconds: float = 20) -> bool:
+async def gone(argv: list[str], seconds: float = 45) -> bool:
     deadline = time.monotonic() + seconds
     while alive(argv):
         if time.monotonic() > deadline:
@@ -289,7 +289,7 @@ async def test_a_host_with_one_session_a_connection_is_asked_in_it(
 # -- connections ---------------------------------------------------------------------------------------------
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 45) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

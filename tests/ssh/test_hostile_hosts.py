@@ -63,7 +63,7 @@ async def test_a_command_that_never_ends_and_never_speaks_times_out(stage: Stage
     async with clients(there.config).connect(there.host) as session:
         started = time.monotonic()
         done = await session.run(["df"], timeout=0.5)
-        await asyncio.wait_for(killed.wait(), 10)
+        await asyncio.wait_for(killed.wait(), 45)
     assert done.timed_out
     assert done.exit_status is None
     assert time.monotonic() - started < 10

@@ -66,7 +66,7 @@ class SmallApp:
             self.received.append((kind, body))
             self.arrived.notify_all()
 
-    async def got(self, kind: str, *, count: int = 1, timeout: float = 10.0) -> Json:
+    async def got(self, kind: str, *, count: int = 1, timeout: float = 45.0) -> Json:
         """The last payload of `kind`, once there are `count` of them."""
 
         def bodies() -> list[Json]:
@@ -218,7 +218,7 @@ async def over_sockets(workspace: RunningWorkspace, *, sockets: int = 1) -> Asyn
     try:
         for handler in handlers:
             await handler.connect_async()  # type: ignore[no-untyped-call]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while workspace.workspace.sockets.connected < sockets:
                 await asyncio.sleep(0.01)
         yield small

@@ -44,7 +44,7 @@ async def test_http_events_are_retried_as_slack_does() -> None:
         async with running_workspace(request_url=url, event_retry_delays=(0.0, 0.01, 0.02)) as ws:
             await ws.until_connected()
             await ws.person().mention("hello")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(45):
                 await thrice.wait()
     finally:
         await runner.cleanup()

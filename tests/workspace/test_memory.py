@@ -93,13 +93,13 @@ async def test_alone_and_killed(tmp_path: Path) -> None:
         async with visiting(url) as ws:
             assert [m["text"] for m in await ws.history()] == ["kept", "kept too"]
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             assert await process.wait() == 0
 
 
 async def stored(data: Path, messages: int) -> None:
     """Until the journal, which is written behind, holds so many messages."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         while True:
             with sqlite3.connect(data / "workspace.sqlite3") as database:
                 (count,) = database.execute("SELECT count(*) FROM document WHERE kind = 'message'").fetchone()

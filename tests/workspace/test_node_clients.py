@@ -108,7 +108,7 @@ async def node_client(ws: RunningWorkspace, node_modules: Path) -> AsyncIterator
         assert process.stdin is not None
         process.stdin.close()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(45):
                 await process.wait()
         except TimeoutError:
             process.kill()
