@@ -80,8 +80,11 @@ async def test_the_same_again_says_so_and_tells_the_ticket_nothing_new(
 ) -> None:
     bench = make_bench()
     await bench.panic()
+    bench.jira.hold("before", "GET", "/issue/OPS-1182")
     await bench.type("link P-1 OPS-1182")
+    await waiting(bench.jira.holding.is_set)
     assert "being linked to P-1 already" in await bench.type("link P-1 OPS-1182", user="U0KERNEL")
+    bench.jira.let_go()
     await waiting(lambda: bench.link("OPS-1182").told_at)
     assert "is linked to P-1 already (by <@U0ONCALL>" in await bench.type(
         "link P-1 OPS-1182", user="U0KERNEL"
