@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 # DBOS recovers only workflows of its own application version, by default a hash of the code, which would
 # strand what runs at each deploy. Raise this number when the order of steps in a workflow changes.
-APPLICATION_VERSION = "panicroom-1"
+APPLICATION_VERSION = "panicroom-2"
 
 
 def workflow_url(database_url: str) -> str:

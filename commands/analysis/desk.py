@@ -36,8 +36,7 @@ from integrations.debuginfo import DebuginfoError
 from integrations.kernel.vmcoreinfo import VmcoreInfo
 from integrations.redaction import Redactor
 from integrations.stores import CentralStore, LocalStore, Stored, StoreError
-from storage import DumpCopy, Panic, Report, RunbookRun, RunState, StepResult, panic_ref
-from storage.inbox import insert_once
+from storage import DumpCopy, Panic, RunbookRun, RunState, StepResult, panic_ref
 from storage.requests import once
 
 if TYPE_CHECKING:
@@ -163,18 +162,18 @@ class AnalysisDesk(DBOSConfiguredInstance):
         """`done` or `stop`. What is wrong is told in the step; the next ones make the best of it."""
         now = self.context.clock()
         run = await self._load(run_id)
-        if run.state not in runs.ACTIVE:
-            return "stop"
-        step, facts, panic, copy = await self.context.db.write(
+        left, facts, panic, copy = await self.context.db.read(
             lambda s: (
-                runs.step_begins(s, run_id, name, now),
+                runs.names_left(s, run_id),
                 runs.facts_of(s, run_id),
                 s.get_one(Panic, run.panic_id),
                 verified_copy(s, run.panic_id),
             )
         )
-        if step.state in runs.FINISHED_STEPS:
+        if name not in left and run.state in runs.ACTIVE:
             return "done"
+        if not await self.context.db.write(lambda s: runs.step_begins(s, run_id, name, now)):
+            return "stop"
         self.context.wake()
         perform = {"dump": self._dump, "vmlinux": self._vmlinux, "reading": self._reading}[name]
         try:
@@ -191,22 +190,12 @@ class AnalysisDesk(DBOSConfiguredInstance):
         return "done"
 
     async def _record(self, run: RunbookRun, name: str, found: StepFinding) -> None:
-        now = self.context.clock()
-
-        def write(session: Session) -> None:
-            facts = {**found.facts, "lines": [list(line) for line in found.lines]}
-            runs.step_ends(
-                session, run.id or 0, name, state=found.state, summary=found.summary,
-                facts=facts, outputs=(), now=now,
-            )  # fmt: skip
-            panic = session.get_one(Panic, run.panic_id)
-            for column, value in found.panic.items():
-                setattr(panic, column, value)
-            session.add(panic)
-            if found.report is not None:
-                insert_once(session, Report, [dict(found.report)], ("host", "external_id"))
-
-        await self.context.db.write(write)
+        told = {**found.facts, "lines": [list(line) for line in found.lines]}
+        ended = runs.Ended(
+            name, found.state, found.summary, told, (), self.context.clock(),
+            panic=found.panic, report=found.report,
+        )  # fmt: skip
+        await self.context.db.write(lambda s: runs.step_ends(s, run.id or 0, ended))
         self.context.wake()
         if found.report is not None:
             self.context.read_reports()

@@ -20,10 +20,8 @@ from sqlmodel import Session
 from commands.hosts import runs
 from commands.hosts.patience import Patience
 from commands.hosts.visits import Visit, Visits
-from commands.incident import thread
 from integrations.ssh import AuthRefused, SshError
-from storage import Panic, Report, RunbookRun, RunState, StepResult
-from storage.inbox import insert_once
+from storage import Panic, RunbookRun, RunState
 from storage.requests import once
 
 if TYPE_CHECKING:
@@ -57,6 +55,13 @@ class Knock(TypedDict):
     seconds: float
     refusals: int
     note: str
+
+
+class Went(TypedDict):
+    """How a visit went: to its end (`done`), until the connection `broke` in the step `at`, or it is to `stop`."""
+
+    said: str
+    at: str
 
 
 def _knock(said: str, refusals: int = 0, *, seconds: float = 0, note: str = "") -> Knock:
@@ -172,16 +177,16 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         """The body of the verb's workflow function: everything with an effect is a DBOS step."""
         try:
             lost = await self._reach(run_id)
-            for name in await self._names(run_id):
-                breaks = 0
-                while lost is None or (lost and self.alone):
-                    said = await DBOS.run_step_async(
-                        {"name": f"{self.kind}.{name}"}, self._step, run_id, name, breaks, lost
-                    )
-                    if said == "done":
-                        break
-                    breaks += 1
-                    lost = await self._reach(run_id) if said == "broke" else ""
+            broke_at, breaks = "", 0
+            while lost is None or (lost and self.alone):
+                went: Went = await DBOS.run_step_async(
+                    {"name": f"{self.kind}.visit"}, self._visit, run_id, broke_at, breaks, lost
+                )
+                if went["said"] != "broke":
+                    break
+                breaks = breaks + 1 if went["at"] == broke_at else 1
+                broke_at = went["at"]
+                lost = await self._reach(run_id)
             ended = await DBOS.run_step_async({"name": f"{self.kind}.close"}, self._close, run_id, lost)
             return str(ended)
         except DBOSException:
@@ -194,10 +199,6 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             raise
         finally:
             self.visits.end(run_id)
-
-    async def _names(self, run_id: int) -> list[str]:
-        """The steps that the run began with: they may be others after a restart, and a workflow repeats itself."""
-        return await self.context.db.read(lambda s: runs.names_of(s, run_id))
 
     async def _reach(self, run_id: int) -> str | None:
         """Wait until the host answers: None. Else why it is lost for good; "" when the run was cancelled."""
@@ -251,68 +252,69 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         )
         return _knock("again", refusals, seconds=wait)
 
-    async def _step(self, run_id: int, name: str, breaks: int, lost: str | None = None) -> str:
-        """`done`, `broke` (the connection did; wait for the host and come again) or `stop`."""
-        now = self.context.clock()
+    async def _visit(self, run_id: int, broke_at: str, breaks: int, lost: str | None = None) -> Went:
+        """All steps that are left, one after the other. The rows say which are: the ones that the run began with
+        (they may be others after a restart), without those that have finished before.
 
-        def write(session: Session) -> tuple[StepResult, dict[str, Any]] | None:
-            if session.get_one(RunbookRun, run_id).state not in runs.ACTIVE:
-                return None
-            return runs.step_begins(session, run_id, name, now), runs.facts_of(session, run_id)
+        `breaks`: how often the connection broke in the step `broke_at` before.
+        """
+        names, facts = await self.context.db.read(
+            lambda s: (runs.names_left(s, run_id), runs.facts_of(s, run_id))
+        )
+        ended: runs.Ended | None = None
+        for name in names:
+            if not await self._turn(run_id, ended, name):
+                return {"said": "stop", "at": ""}
+            ended = None
+            try:
+                found = await self._find(run_id, name, facts, lost)
+            except SshError as error:
+                broken = breaks + 1 if name == broke_at else 1
+                if (await self._load(run_id)).state not in runs.ACTIVE:
+                    return {"said": "stop", "at": ""}
+                if broken <= self.patience.breaks:
+                    log.info("run.broke", run=run_id, step=name, error=str(error))
+                    return {"said": "broke", "at": name}
+                found = StepFinding("failed", (("failed", f"the connection broke {broken} times: {error}"),))
+            told = {**found.facts, "lines": [list(line) for line in found.lines]}
+            ended = runs.Ended(
+                name, found.state, found.summary, told, found.outputs, self.context.clock(),
+                panic=found.panic, report=found.report,
+            )  # fmt: skip
+            facts = {**facts, **told}
+        await self._turn(run_id, ended, None)
+        return {"said": "done", "at": ""}
 
-        begun = await self.visits.together.write(write)
-        if begun is None:
-            return "stop"
-        step, facts = begun
-        if step.state in runs.FINISHED_STEPS:
-            return "done"
-        self.context.wake()
+    async def _find(self, run_id: int, name: str, facts: Mapping[str, Any], lost: str | None) -> StepFinding:
+        """What one step finds. Raises SshError when the connection breaks; what else goes wrong is told in the step."""
         try:
             if name in self.alone:
-                found = await self.perform_alone(await self._load(run_id), name, facts)
-            elif lost:
-                found = StepFinding("failed", (("failed", f"the host was not reached: {lost}"),))
-            else:
-                found = await self.perform(await self.visits.begin(run_id), name, facts)
-        except SshError as error:
-            if (await self._load(run_id)).state not in runs.ACTIVE:
-                return "stop"
-            if breaks < self.patience.breaks:
-                log.info("run.broke", run=run_id, step=name, error=str(error))
-                return "broke"
-            found = StepFinding("failed", (("failed", f"the connection broke {breaks + 1} times: {error}"),))
+                return await self.perform_alone(await self._load(run_id), name, facts)
+            if lost:
+                return StepFinding("failed", (("failed", f"the host was not reached: {lost}"),))
+            return await self.perform(await self.visits.begin(run_id), name, facts)
+        except SshError:
+            raise
         except Exception as error:
             # One step that cannot be read must not cost the others; it is told as what it is.
             log.exception("step.failed", run=run_id, step=name)
             text = f"failed inside Panicroom ({type(error).__name__}); it is in the log"
-            found = StepFinding("failed", (("failed", text),))
-        await self._record(run_id, step, found)
-        return "done"
+            return StepFinding("failed", (("failed", text),))
 
-    async def _record(self, run_id: int, step: StepResult, found: StepFinding) -> None:
+    async def _turn(self, run_id: int, ended: runs.Ended | None, name: str | None) -> bool:
+        """A step's end and the next one's begin, committed together. False when the run is over (cancelled)."""
         now = self.context.clock()
 
-        def write(session: Any) -> None:
-            run = session.get_one(RunbookRun, run_id)
-            facts = {**found.facts, "lines": [list(line) for line in found.lines]}
-            runs.step_ends(
-                session, run_id, step.name, state=found.state, summary=found.summary,
-                facts=facts, outputs=found.outputs, now=now,
-            )  # fmt: skip
-            panic = session.get_one(Panic, run.panic_id)
-            for column, value in found.panic.items():
-                setattr(panic, column, value)
-            session.add(panic)
-            if found.report is not None:
-                insert_once(session, Report, [dict(found.report)], ("host", "external_id"))
-            incident = runs.incident_of(session, panic)
-            if incident is not None and incident.id is not None and found.panic:
-                thread.touch(session, incident.id)
+        def write(session: Session) -> bool:
+            if ended is not None:
+                runs.step_ends(session, run_id, ended)
+            return name is None or runs.step_begins(session, run_id, name, now)
 
-        await self.visits.together.write(write)
+        goes_on = await self.visits.together.write(write)
         self.context.wake()
-        if found.report is not None:
+        if ended is not None and ended.report is not None:
             self.context.read_reports()
+        return goes_on
 
     async def _close(self, run_id: int, lost: str | None) -> str:
         """`lost`: why the host was given up; None when it was there to the end."""

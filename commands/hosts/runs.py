@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, or_, select
+from sqlalchemy import Table, and_, bindparam, insert
+from sqlalchemy import select as columns
+from sqlalchemy import update as set_columns
+from sqlmodel import Session, SQLModel, col, or_, select
 
 from commands.errors import Impossible, NotFound
 from commands.hosts.patience import Patience
@@ -19,12 +23,14 @@ from storage import (
     ChangeLink,
     Incident,
     Panic,
+    Report,
     RunbookRun,
     RunState,
     SlackMessage,
     StepResult,
     panic_ref,
 )
+from storage.inbox import insert_once
 
 ACTIVE = (RunState.WAITING, RunState.RUNNING)
 FINISHED_STEPS = ("ok", "warn", "failed", "skipped")
@@ -81,8 +87,9 @@ def begin(
     session.add(run)
     session.flush()
     assert run.id is not None
-    for position, (name, title) in enumerate(steps):
-        session.add(StepResult(run_id=run.id, position=position, name=name, title=title))
+    blank = {"run_id": run.id, "state": "waiting", "summary": "", "facts": {}, "outputs": []}
+    rows = [blank | {"position": n, "name": name, "title": title} for n, (name, title) in enumerate(steps)]
+    session.execute(insert(_sheet(StepResult)), rows)
     incident = incident_of(session, panic)
     if incident is not None and incident.id is not None:
         thread.say(session, incident.id, message_key(run), renderer=renderer, subject_id=run.id, now=now)
@@ -107,11 +114,16 @@ def active_runs(
 
 def steps_of(session: Session, run_id: int) -> list[StepResult]:
     query = select(StepResult).where(StepResult.run_id == run_id).order_by(col(StepResult.position))
-    return list(session.exec(query))
+    return list(session.exec(query.execution_options(populate_existing=True)))
 
 
-def names_of(session: Session, run_id: int) -> list[str]:
-    query = select(StepResult.name).where(StepResult.run_id == run_id).order_by(col(StepResult.position))
+def names_left(session: Session, run_id: int) -> list[str]:
+    """The steps that have not finished, in order."""
+    query = (
+        select(StepResult.name)
+        .where(StepResult.run_id == run_id, col(StepResult.state).not_in(FINISHED_STEPS))
+        .order_by(col(StepResult.position))
+    )
     return list(session.exec(query))
 
 
@@ -134,38 +146,86 @@ def change(session: Session, run_id: int, **values: Any) -> RunbookRun:
     return run
 
 
-def step_begins(session: Session, run_id: int, name: str, now: datetime) -> StepResult:
-    step = session.exec(select(StepResult).where(StepResult.run_id == run_id, StepResult.name == name)).one()
-    if step.state not in FINISHED_STEPS:
-        step.state = "running"
-        step.started_at = now
-        session.add(step)
-        change(session, run_id)
-    return step
+@dataclass(frozen=True)
+class Ended:
+    """A step's end: what it found, what of it is known of the panic now, and the report that it brought, if any."""
+
+    name: str
+    state: str
+    summary: str
+    facts: Mapping[str, Any]
+    outputs: Sequence[Mapping[str, Any]]
+    at: datetime
+    panic: Mapping[str, Any] = field(default_factory=dict)  # columns of Panic
+    report: Mapping[str, Any] | None = None  # a row of Report
 
 
-def step_ends(
-    session: Session,
-    run_id: int,
-    name: str,
-    *,
-    state: str,
-    summary: str,
-    facts: Mapping[str, Any],
-    outputs: Sequence[Mapping[str, Any]],
-    now: datetime,
-) -> None:
-    step = session.exec(select(StepResult).where(StepResult.run_id == run_id, StepResult.name == name)).one()
-    step.state = state
-    step.summary = summary
-    step.facts = dict(facts)
-    step.outputs = [dict(o) for o in outputs]
-    step.finished_at = now
-    session.add(step)
-    run = change(session, run_id)
-    incident = incident_of(session, session.get_one(Panic, run.panic_id))
-    if incident is not None and incident.id is not None:
-        thread.touch(session, incident.id)  # it counts the runbook's steps
+# A run of the whole runbook writes these some ten times, and fifty runs may be under way: no object is loaded for them.
+def _sheet(table: type[SQLModel]) -> Table:
+    sheet: Table = table.__table__  # type: ignore[attr-defined]
+    return sheet
+
+
+_runs, _steps, _panics, _incidents = (_sheet(t) for t in (RunbookRun, StepResult, Panic, Incident))
+_IS_ACTIVE = columns(_runs.c.id).where(_runs.c.id == bindparam("run"), _runs.c.state.in_(ACTIVE))
+_KIND_AND_PANIC = (
+    columns(_runs.c.kind, _runs.c.panic_id, _panics.c.incident_id)
+    .join(_panics, _panics.c.id == _runs.c.panic_id)
+    .where(_runs.c.id == bindparam("run"))
+)
+_MERGED_INTO = columns(_incidents.c.merged_into_id).where(_incidents.c.id == bindparam("incident"))
+_THIS_STEP = and_(_steps.c.run_id == bindparam("run"), _steps.c.name == bindparam("step"))
+_BEGIN = (
+    set_columns(_steps)
+    .where(_THIS_STEP, _steps.c.state.not_in(FINISHED_STEPS))
+    .values(state="running", started_at=bindparam("now"))
+)
+_END = (
+    set_columns(_steps)
+    .where(_THIS_STEP)
+    .values(
+        state=bindparam("to"), summary=bindparam("said"), facts=bindparam("found"),
+        outputs=bindparam("printed"), finished_at=bindparam("now"),
+    )
+)  # fmt: skip
+
+
+def step_begins(session: Session, run_id: int, name: str, now: datetime) -> bool:
+    """False when the run is over (cancelled) or has no such step, and nothing is written."""
+    session.flush()
+    if session.execute(_IS_ACTIVE, {"run": run_id}).first() is None:
+        return False
+    session.execute(_BEGIN, {"run": run_id, "step": name, "now": now})
+    kind, _, _ = session.execute(_KIND_AND_PANIC, {"run": run_id}).one()
+    thread.redraw(session, f"{kind}:{run_id}")
+    return True
+
+
+def step_ends(session: Session, run_id: int, ended: Ended) -> None:
+    """The step's row, what it says of the panic, its report, and the messages that show them."""
+    session.flush()
+    values: dict[str, Any] = {"to": ended.state, "said": ended.summary, "found": dict(ended.facts)}
+    values |= {
+        "printed": [dict(o) for o in ended.outputs],
+        "now": ended.at,
+        "run": run_id,
+        "step": ended.name,
+    }
+    session.execute(_END, values)
+    kind, panic_id, incident_id = session.execute(_KIND_AND_PANIC, {"run": run_id}).one()
+    thread.redraw(session, f"{kind}:{run_id}")
+    if ended.panic:
+        panic = session.get_one(Panic, panic_id)
+        for column, value in ended.panic.items():
+            setattr(panic, column, value)
+        session.add(panic)
+    if ended.report is not None:
+        insert_once(session, Report, [dict(ended.report)], ("host", "external_id"))
+    while incident_id is not None:
+        merged_into = session.execute(_MERGED_INTO, {"incident": incident_id}).scalar_one()
+        if merged_into is None:
+            thread.touch(session, incident_id)  # it counts the runbook's steps
+        incident_id = merged_into
 
 
 def finish(session: Session, run_id: int, state: RunState, note: str, now: datetime) -> RunbookRun | None:

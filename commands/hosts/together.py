@@ -2,7 +2,8 @@
 
 A commit waits for the disk, and SQLite takes one writer at a time: fifty runs side by side would wait for each other's
 disks. What is asked for while a commit is under way goes into the next one, all of it; each write still returns
-only when it is on the disk, and one that fails takes back itself alone.
+only when it is on the disk, and one that fails takes back itself alone: the others are done once more, so what is asked
+for must have no effect but on the session.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Together:
             batch, self._asked = self._asked[:_MOST], self._asked[_MOST:]
             work = [fn for fn, _ in batch]
             try:
-                done = await self._db.write(lambda s, work=work: _do_all(s, work))  # type: ignore[misc]
+                done = await self._do(work)
             except BaseException as error:
                 _settle(batch, [(None, error)] * len(batch))
                 if not isinstance(error, Exception):
@@ -48,10 +49,25 @@ class Together:
             else:
                 _settle(batch, done)
 
+    async def _do(self, work: list[Callable[[Session], Any]]) -> list[tuple[Any, Exception | None]]:
+        try:
+            return await self._db.write(lambda s: _do_all(s, work))
+        except Exception:
+            if len(work) == 1:
+                raise
+            # Nothing of it is written. Once more, each on its own ground: a savepoint costs as much as a small write.
+            return await self._db.write(lambda s: _do_each(s, work))
+
 
 def _do_all(session: Session, work: list[Callable[[Session], Any]]) -> list[tuple[Any, Exception | None]]:
-    if len(work) == 1:
-        return [(work[0](session), None)]
+    done: list[tuple[Any, Exception | None]] = []
+    for fn in work:
+        done.append((fn(session), None))
+        session.flush()
+    return done
+
+
+def _do_each(session: Session, work: list[Callable[[Session], Any]]) -> list[tuple[Any, Exception | None]]:
     done: list[tuple[Any, Exception | None]] = []
     for fn in work:
         try:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Table, and_, bindparam, case, or_, update
 from sqlmodel import Session, select
 
 from storage import Incident, MessageState, Panic, SlackMessage, TimelineEntry, incident_ref, utc_now
@@ -41,6 +42,23 @@ def incident_link(session: Session, incident_id: int | None) -> str:
 
 def parent_key(incident_id: int) -> str:
     return f"incident:{incident_id}"
+
+
+_messages: Table = SlackMessage.__table__  # type: ignore[attr-defined]
+# What Slack refused is tried again with the new content: that may have been what was wrong with it.
+_AGAIN = or_(
+    _messages.c.state == MessageState.SENT,
+    and_(_messages.c.state == MessageState.FAILED, _messages.c.renderer.is_not(None)),
+)
+_REDRAW = (
+    update(_messages)
+    .where(_messages.c.key == bindparam("which"))
+    .values(
+        wanted=_messages.c.wanted + 1,
+        state=case((_AGAIN, MessageState.WAITING), else_=_messages.c.state),
+        next_at=case((_AGAIN, bindparam("now", type_=_messages.c.next_at.type)), else_=_messages.c.next_at),
+    )
+)
 
 
 def say(
@@ -88,15 +106,11 @@ def say(
 
 def redraw(session: Session, key: str) -> None:
     """The message with this key is out of date: it will be drawn again. Unknown keys are no error."""
-    message = session.exec(select(SlackMessage).where(SlackMessage.key == key)).first()
-    if message is None:
-        return
-    message.wanted += 1
-    # What Slack refused is tried again with the new content: that may have been what was wrong with it.
-    if message.state is MessageState.SENT or (message.state is MessageState.FAILED and message.renderer):
-        message.state = MessageState.WAITING
-        message.next_at = utc_now()
-    session.add(message)
+    session.flush()
+    session.execute(_REDRAW, {"which": key, "now": utc_now()})
+    for known in session.identity_map.values():
+        if isinstance(known, SlackMessage) and known.__dict__.get("key") == key:
+            session.refresh(known)
 
 
 def show_text(session: Session, panic: Panic, now: datetime | None = None) -> None:
