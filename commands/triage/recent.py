@@ -56,7 +56,8 @@ def read_recent(
         lines.append(_told_packages(recent, window))
         known["recent_packages"] = [f"{c.name} {c.version}" for c in recent if c.sort != "other"][:40]
     lines.append(_driver(answers, changes or (), panic, window))
-    bios, line = _firmware(answers, changes or (), panic, window, previous_bios)
+    told_of = any("firmware" in text for _, text in weighed or ())  # it also looks into earlier panics' logs
+    bios, line = _firmware(answers, changes or (), panic, window, previous_bios, told_of)
     lines.append(line)
     if bios:
         known["bios"] = bios
@@ -177,6 +178,7 @@ def _firmware(
     panic: Panic,
     window: timedelta,
     previous_bios: str | None,
+    told_of: bool,
 ) -> tuple[str | None, tuple[str, str]]:
     bios = bios_of(answers)
     since = panic.occurred_at - window
@@ -192,7 +194,6 @@ def _firmware(
         return bios, ("warn", f"{told}; an earlier run saw {previous_bios} on this host")
     if changed:
         return bios, ("warn", f"{told}; packages changed: {', '.join(changed[:4])}")
-    same = (
-        ", the same as at the last run on this host" if previous_bios else "; no earlier run to compare with"
-    )
-    return bios, ("ok", told + same)
+    if previous_bios:
+        return bios, ("ok", f"{told}, the same as at the last run on this host")
+    return bios, ("ok", told if told_of else f"{told}; no earlier run to compare with")

@@ -154,6 +154,20 @@ def test_a_firmware_change_since_the_last_run_is_told() -> None:
     assert "OPS-1" in other.summary
 
 
+def test_a_firmware_change_found_elsewhere_is_not_said_to_have_no_comparison() -> None:
+    dmi = "/sys/class/dmi/id/bios_vendor:Dell\n/sys/class/dmi/id/bios_version:2.9\n"
+    window = timedelta(days=7)
+
+    def said(*weighed: tuple[str, str]) -> str:
+        found = read_recent(
+            answers(dmi=dmi), panic(), {}, window=window, previous_bios=None, tickets=[], weighed=weighed
+        )
+        return "\n".join(text for _, text in found.lines)
+
+    assert "no earlier run to compare with" in said(("ok", "no change found"))
+    assert "no earlier run to compare with" not in said(("warn", "firmware Dell 2.9 (before: Dell 2.8)"))
+
+
 def test_seen_before() -> None:
     engine = create_engine("sqlite://")
     SQLModel.metadata.create_all(engine)
