@@ -249,6 +249,8 @@ class ChangeDesk:
             # Its panic or thread is gone: nothing can be shown to anybody any more.
             await self._record(link_id, lambda s, link, now: setattr(link, "next_at", None))
             return
+        if job.link.next_at is None or job.link.next_at > self.ctx.clock():
+            return  # it was done while the list of what is due was being read
         try:
             if job.link.state == "pending":
                 await self._fetch(tracker, job)

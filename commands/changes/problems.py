@@ -139,6 +139,8 @@ class Problems:
 
     async def work(self, tracker: ChangeTracker, row_id: int) -> None:
         """Makes the ticket, or tells it of what came since. A failure is kept with the row."""
+        if not await self.ctx.db.read(lambda s: self._is_due(s, row_id)):
+            return  # it was done while the list of what is due was being read
         told = await self.ctx.db.read(lambda s: self._telling(s, row_id))
         if told is None:
             await self._done(row_id, None, ())
@@ -163,6 +165,10 @@ class Problems:
                 await self._done(row_id, None, told.panics)
         except ChangeError as error:
             await self._failed(row_id, error)
+
+    def _is_due(self, session: Session, row_id: int) -> bool:
+        row = session.get(ProblemTicket, row_id)
+        return row is not None and row.next_at is not None and row.next_at <= self.ctx.clock()
 
     def _telling(self, session: Session, row_id: int) -> Telling | None:
         row = session.get(ProblemTicket, row_id)
@@ -204,6 +210,13 @@ class Problems:
                 row.key = made.key
                 self._link(session, made.key, [panic for panic, _address in panics], now, made)
             session.add(row)
+            # A panic that came while the tracker was asked is not part of what was told.
+            session.flush()
+            since = self._telling(session, row_id)
+            if since is not None and row.key is not None:
+                self._link(session, row.key, [panic for panic, _address in since.panics], now)
+                row.next_at = (row.told_at or now) + self.config.tell_every
+                session.add(row)
 
         await self.ctx.db.write(write)
         self.ctx.wake()

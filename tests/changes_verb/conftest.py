@@ -79,10 +79,10 @@ class Jira:
         assert found is not None
         return found
 
-    def client(self) -> JiraTracker:
+    def client(self, timeout: float = 30) -> JiraTracker:
         config = JiraConfig(
             url=self.url, email=self.tracker.email, token=SecretStr(self.tracker.token),
-            projects=("OPS", "ARCHIVE"), timeout=5,
+            projects=("OPS", "ARCHIVE"), timeout=timeout,
         )  # fmt: skip
         return JiraTracker(config)
 

@@ -42,6 +42,18 @@ async def test_one_comment_says_in_the_end_how_it_ended(make_bench: Make, waitin
     assert len(bench.jira.tracker.calls) == calls, "what the ticket says already is not told again"
 
 
+async def test_what_was_done_while_the_list_of_what_is_due_was_read_is_not_done_again(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench()
+    await bench.panic()
+    await bench.type("link P-1 OPS-1182")
+    await waiting(lambda: bench.link("OPS-1182").told_at and not bench.desk._working)
+    calls = len(bench.jira.tracker.calls)
+    await bench.desk._work(bench.desk.the_tracker(), bench.link("OPS-1182").id)
+    assert len(bench.jira.tracker.calls) == calls
+
+
 async def test_an_end_that_the_tracker_does_not_take_is_told_later_or_said_on_the_card(
     make_bench: Make, waiting: Any
 ) -> None:

@@ -66,6 +66,26 @@ async def test_a_panic_that_comes_back_has_one_ticket_linked_to_all_and_told_sel
     assert ticket.links == []
 
 
+async def test_a_panic_that_comes_while_the_ticket_is_made_is_linked_and_told_later(
+    make_bench: Make, waiting: Any
+) -> None:
+    bench = make_bench(CONFIG)
+    for host in ("web-1", "web-2"):
+        await back(bench, host)
+    bench.jira.hold("after", "POST", "/issue")
+    await back(bench, "web-3")
+    await waiting(bench.jira.holding.is_set)
+    await back(bench, "web-4")
+    bench.jira.let_go()
+    made = await waiting(lambda: (found := row(bench)) and found.key and found)
+    assert made.next_at > datetime.now(UTC) + timedelta(hours=23)
+    assert bench.link(made.key, 4).problem
+    let_a_day_pass(bench)
+    (ticket,) = [t for t in bench.jira.tracker.tickets() if t.kind == "Problem"]
+    await waiting(lambda: ticket.comments)
+    assert "P-4 (I-4) on web-4" in ticket.comments[0].body
+
+
 async def test_what_is_no_one_thing_or_was_meant_makes_none(make_bench: Make) -> None:
     bench = make_bench(CONFIG, running=False)
     for n in range(4):
