@@ -14,7 +14,7 @@ help:
 	@echo "make install     .venv with everything, .venv/bin/panicroom in it"
 	@echo "make demo        the whole bot on replayed hosts; prints one address (PORT=8420)"
 	@echo "make demo-reset  forget the demo's data"
-	@echo "make test        all tests, but for those in a virtual machine"
+	@echo "make test        all tests, but for those in a virtual machine (JITTER=1: tasks and threads late at random)"
 	@echo "make test-vm     real kernels crash, dump and are reported, under QEMU (root; minutes; VM_ACCEL=kvm)"
 	@echo "make bench       the figures"
 	@echo "make lint        ruff, strict types, import contract"
@@ -38,7 +38,8 @@ demo-reset: $(STAMP)
 
 # Python keeps what it compiles, even where the environment says otherwise: each worker would compile every test anew.
 test: $(STAMP)
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests
+	env -u PYTHONDONTWRITEBYTECODE $(if $(JITTER),JITTER=$(JITTER)) $(BIN)/python -m pytest $(if $(JITTER),-p tests.jitter) \
+		--numprocesses $(WORKERS) --dist worksteal tests
 
 # One after the other: two guests on two cores cost each other more than twice the time.
 test-vm: $(STAMP)

@@ -12,12 +12,17 @@ from slack_sdk.signature import SignatureVerifier
 
 from bot.alertmanager import AlertRoute
 from bot.analysing import make_analysis, use_redaction
+from bot.backup_schedule import BackupSchedule, holding
 from bot.central import make_copies
 from bot.changes_feed import make_feed
+from bot.forgetting import Privacy
+from bot.home_notices import retention_notice
 from bot.http import database_check, make_http
+from bot.inventory import make_inventory_desk, reloading
 from bot.jira_hook import JiraRoute
 from bot.metrics import CountedPager, Metrics
 from bot.netconsole import NetconsolePort
+from bot.restored import AfterRestore
 from bot.retention import make_retention
 from bot.schedule import Housekeeping
 from bot.settings import Settings
@@ -46,8 +51,10 @@ from commands.incident.pace import Pace
 from commands.incident.printer import Printer
 from commands.incident.slack import IncidentDesk
 from commands.incident.slack import register as register_incident
+from commands.incident.stormdesk import StormDesk
 from commands.incident.watch import Watch
-from commands.intake.desk import IntakeDesk, Taken
+from commands.intake.desk import IntakeDesk
+from commands.intake.recording import Taken
 from commands.intake.slack import register as register_intake
 from commands.known.slack import register as register_known
 from commands.panics.slack import register as register_panics
@@ -90,7 +97,10 @@ class Bot:
             access=self.access,
             store_dir=settings.store.dir,
         )
-        self.printer = Printer(self.db, self.slack, store_dir=settings.store.dir, clock=utc_now, pace=Pace())
+        self.printer = Printer(
+            self.db, self.slack, store_dir=settings.store.dir, clock=utc_now, pace=Pace(),
+            storm=settings.incident.storm,
+        )  # fmt: skip
         self.context.wake = self.printer.wake
         self.context.read_reports = lambda: self.intake.wake()
         self.router = Router(self.db, self.access, command=settings.slack.command)
@@ -107,6 +117,7 @@ class Bot:
             redact=lambda text: Redactor().redact(text),
             report_within=settings.netconsole.report_within,
         )
+        self.intake.crowded = lambda: self.reports.waiting > 0
         self.pager = (
             CountedPager(PagerClient(settings.pager), self.metrics) if settings.pager.enabled else None
         )
@@ -130,6 +141,7 @@ class Bot:
             lives_after=settings.netconsole.lives_after,
         )  # fmt: skip
         self.evidence = EvidenceDesk(self.context, self.visits, self.store, settings.evidence)
+        self.storms = StormDesk(self.context, settings.incident.storm, collect=self.evidence.begin)
         self.analysis = make_analysis(self.context, self.store, settings)
         self.terms = SlackTerms(self.context, settings.evidence.slack_days)
         self.again = BundleAgain(self.context, self.store, settings.evidence)
@@ -149,7 +161,10 @@ class Bot:
         register_known(self.router, self.context)
         register_similar(self.router, self.context)
         register_trends(self.router, self.context)
-        self.bolt = make_bolt(self.router, self.slack, on_home=self._show_home)
+        self.privacy = Privacy(self.context, self.router, settings, self.workflows)
+        self.notices = (retention_notice(self.retention),)
+        self.fleet = make_inventory_desk(self.context, settings, self.intake, self.metrics, self.router)
+        self.bolt = make_bolt(self.router, self.slack, on_home=self._show_home, tell_home=self._show_home)
         self.front = FrontDesk(self.db, self.requests, self.router, self.bolt, self.slack)
         self.socket = SocketDoor(self.front, settings.slack) if settings.slack.mode == "socket" else None
         self._feed_metrics()
@@ -192,16 +207,22 @@ class Bot:
         await self.evidence.resume()
         await self.analysis.resume()
         await self.copies.resume()
+        restored = AfterRestore(self.context, self.intake, self.printer.run, self.settings.routing.channel)
+        await restored.catch_up()
         await self.front.start()
-        self._run(self.printer.run)
+        self._run(restored.run)
+        self._run(BackupSchedule(self.settings, self.metrics, self.intake.tell, clock=utc_now).run)
         self._run(self.changes.run)
+        self._run(self.fleet.run)
         self._run(self.feed_files.run)
         self._run(self.intake.run)
         self._run(self.watch.run)
+        self._run(self.storms.run)
         self._run(self.terms.run)
         self._run(self.again.run)
         self._run(self.sweep.run)
         self._run(self.retention.run)
+        self._run(self.privacy.run)
         self._run(self._keep_greeting)
         self._run(Housekeeping(self.db, clock=utc_now).run)
         if self.netconsole is not None:
@@ -227,6 +248,7 @@ class Bot:
         await self.workflows.stop()
         await self.copies.close()
         await self.retention.close()
+        await self.privacy.close()
         await self.visits.close()
         self.ssh.close()
         await self.reports.close()
@@ -280,6 +302,7 @@ class Bot:
         )
         app.router.add_post("/v1/jira", rung.handle)
         app.router.add_post("/v1/changes", self.feed_route.handle)
+        self.privacy.add_routes(app)
         if self.settings.slack.mode == "http":
             verifier = SignatureVerifier(self.settings.slack.signing_secret.get_secret_value())
             app.router.add_post("/slack/events", SlackRoute(self.front, verifier, self.metrics).handle)
@@ -318,8 +341,8 @@ class Bot:
     async def _check_workflows(self) -> str | None:
         return None if self.workflows.running else "not running"
 
-    async def _show_home(self, user: str) -> None:
-        await publish_home(self.context, user)
+    async def _show_home(self, user: str, said: str = "") -> None:
+        await publish_home(self.context, user, said=said, notices=self.notices)
 
 
 async def _guard(forever: Callable[[], Awaitable[None]]) -> None:
@@ -338,18 +361,20 @@ async def _guard(forever: Callable[[], Awaitable[None]]) -> None:
 async def serve(settings: Settings, *, ready: Callable[[str], None] = lambda _address: None) -> None:
     """Runs until SIGINT or SIGTERM. Raises OSError at once when the port cannot be had."""
     await _try_port(settings.server.listen, settings.server.port)
-    await asyncio.to_thread(upgrade, settings.database.url)
-    bot = Bot(settings)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    try:
-        await bot.start()
-        ready(bot.address)
-        await stopping.wait()
-    finally:
-        await bot.stop()
+    async with holding(settings.database.url):
+        await asyncio.to_thread(upgrade, settings.database.url)
+        bot = Bot(settings)
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopping.set)
+        reloading(bot.fleet)
+        try:
+            await bot.start()
+            ready(bot.address)
+            await stopping.wait()
+        finally:
+            await bot.stop()
 
 
 async def _try_port(listen: str, port: int) -> None:

@@ -13,6 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.central import central_findings
 from bot.doctor_analysis import analysis_findings
+from bot.doctor_backup import backup_findings, inventory_findings, kept_findings
 from bot.doctor_changes import feed_findings, workload_findings
 from bot.doctor_intake import alertmanager_findings, netconsole_findings
 from bot.machine import (
@@ -48,6 +49,9 @@ async def examine(
         ("database", lambda: _in_thread(lambda: database_findings(settings))),
         ("reports", lambda: _in_thread(lambda: reports_findings(settings))),
         ("store", lambda: _in_thread(lambda: store_findings(settings.store.dir))),
+        ("store files", lambda: _in_thread(lambda: kept_findings(settings))),
+        ("backups", lambda: _in_thread(lambda: backup_findings(settings, clock()))),
+        ("inventory", lambda: inventory_findings(settings, clock())),
         ("port", lambda: _in_thread(lambda: port_findings(settings))),
         ("netconsole", lambda: netconsole_findings(settings)),
         ("alertmanager", lambda: _in_thread(lambda: alertmanager_findings(settings))),
@@ -178,7 +182,13 @@ async def _channels(settings: Settings, slack: SlackClient) -> list[Finding]:
 
 async def _groups(settings: Settings, slack: SlackClient) -> list[Finding]:
     access = settings.access
-    entries = [*access.viewers, *access.responders, *access.admins, settings.routing.mention_group or ""]
+    entries = [
+        *access.viewers,
+        *access.responders,
+        *access.admins,
+        *access.dump_readers,
+        settings.routing.mention_group or "",
+    ]
     findings = []
     for group in dict.fromkeys(entry for entry in entries if entry.startswith("S")):
         try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from commands.panics.report_forms import SHORTCUT, SHORTCUT_NAME
+
 # What each scope is for; the manifest, docs/slack-app.md and `panicroom doctor` agree on it.
 BOT_SCOPES = {
-    "app_mentions:read": "`@panicroom triage` in a thread",
+    "app_mentions:read": "`@panicroom triage` in a thread, `@panicroom P-41` anywhere",
     "channels:history": "finding its own message again after an unclear failure",
     "channels:read": "`panicroom doctor`: whether it is in the channels",
     "chat:write": "the incident threads",
-    "commands": "the slash command",
+    "commands": "the slash command, and the entry in the menu of a message",
     "files:write": "the panic text and the evidence bundle",
     "groups:history": "the same in private channels",
     "groups:read": "the same in private channels",
@@ -39,6 +41,12 @@ def app_manifest(*, socket_mode: bool, public_url: str | None, command: str = "/
     interactivity: dict[str, Any] = {"is_enabled": True, **to_us}
     if not socket_mode:
         interactivity["message_menu_options_url"] = request_url
+    shortcut = {
+        "name": SHORTCUT_NAME,
+        "type": "message",
+        "callback_id": SHORTCUT,
+        "description": "Reads the kernel crash in a message, and opens a thread for it",
+    }
     return {
         "display_information": {
             "name": "Panicroom",
@@ -53,6 +61,7 @@ def app_manifest(*, socket_mode: bool, public_url: str | None, command: str = "/
             },
             "bot_user": {"display_name": "panicroom", "always_online": True},
             "slash_commands": [slash],
+            "shortcuts": [shortcut],
         },
         "oauth_config": {"scopes": {"bot": sorted(BOT_SCOPES)}},
         "settings": {

@@ -18,7 +18,7 @@ from bot.parse import printable
 from commands.errors import BadArguments
 from commands.filters import parse_filters
 from commands.incident.wording import size, span
-from storage import DumpState, incident_ref, panic_ref, parse_ref, utc_now
+from storage import DumpState, KnownCause, incident_ref, panic_ref, parse_ref, utc_now
 from storage.queries import Filters, PanicRow, count_panics, list_rows, newest_panic_id
 from storage.records import PanicRecord, record, show_json
 from storage.recurrence import recurrence_line
@@ -209,6 +209,8 @@ def _facts(found: PanicRecord) -> Iterator[tuple[str, str]]:
             f"{_when(panic.down_since)} until {_when(panic.back_at)}, then {plain(panic.running_kernel)}",
         )
     yield "before", plain(recurrence_line(found.recurrence))
+    if found.known is not None:
+        yield from _known(found.known)
     if incident is None:
         yield "incident", "none"
         return
@@ -216,6 +218,14 @@ def _facts(found: PanicRecord) -> Iterator[tuple[str, str]]:
     yield "incident", f"{incident_ref(incident.id)} {incident.state.value}{others}"
     if incident.cause or incident.fixed_by:
         yield "cause", f"{plain(incident.cause)}; fixed by {plain(incident.fixed_by)}"
+
+
+def _known(known: KnownCause) -> Iterator[tuple[str, str]]:
+    """What people know of its signature, first what it comes from."""
+    yield "known cause", plain(known.cause, "not said") + f" (said {_when(known.at)})"
+    for name, value in (("fixed in", known.fixed_in), ("ticket", known.ticket), ("note", known.note)):
+        if value:
+            yield f"  {name}", plain(value)
 
 
 def _section(out: Console, name: str, lines: Sequence[str], left_out: int = 0) -> None:

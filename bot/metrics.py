@@ -115,6 +115,35 @@ class Metrics:
             "When the last sweep of this process was done, in seconds since the epoch; 0 before the first.",
             registry=self.registry,
         )
+        self.inventory_hosts = Gauge(
+            "panicroom_inventory_hosts",
+            "Entries of the inventory, patterns included.",
+            registry=self.registry,
+        )
+        self.inventory_reloads = Counter(
+            "panicroom_inventory_reloads_total",
+            "Readings of the inventory's source by outcome: taken, unchanged, failed, waiting (too many hosts would "
+            "go: an admin must confirm).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.inventory_taken = Gauge(
+            "panicroom_inventory_timestamp_seconds",
+            "When the source last said what the inventory holds, in seconds since the epoch; 0 before that.",
+            registry=self.registry,
+        )
+        self.backups = Counter(
+            "panicroom_backups_total",
+            "Backups of the database that the bot took by itself, by outcome: ok, failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.backup_finished = Gauge(
+            "panicroom_backup_timestamp_seconds",
+            "Of which moment the newest backup in database.backup_dir is, in seconds since the epoch; 0 when there is "
+            "none.",
+            registry=self.registry,
+        )
         self.pages = Counter(
             "panicroom_pages_total",
             "Events sent to the pager by action and outcome (ok, failed).",

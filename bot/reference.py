@@ -32,6 +32,7 @@ SECTIONS = {
     "before it may: viewer (list, show), responder (triage, evidence, link, acknowledge, resolve), admin (merge, "
     "split, reclassify, quarantine).",
     "incident": "Windows and limits in the life of an incident.",
+    "incident.storm": "When hosts come faster than a person reads. See [reliability.md](reliability.md).",
     "intake": "How stored reports become panics.",
     "ssh": "How hosts are reached. Keys, certificates or an agent; a password has no place here.",
     "triage": "How far back the runbook looks.",
@@ -57,7 +58,8 @@ SECTIONS = {
     "jira": "The tracker of changes. Leave the section out, and nothing can be linked.",
     "changes": "When the bot looks for a change by itself, and what it does while the tracker does not answer.",
     "pager": "The way out when nobody acknowledges, or when Slack is down.",
-    "inventory": "Whether the hosts below are all that there are.",
+    "inventory": "Where hosts are read from besides `[[hosts]]`, and whether they are all that there are. See "
+    "[inventory.md](inventory.md).",
     "hosts": "One entry a host, or one for many by pattern. A host's own name wins over a pattern; of the patterns "
     "the first that fits.",
     "routing.rules": "Other channels. All conditions that are given must hold; the first rule that fits wins.",
@@ -76,6 +78,7 @@ DESCRIPTIONS = {
     "slack.timeout": "Seconds to wait for an answer of Slack.",
     "access.everyone": "The role of everybody who is named nowhere below.",
     "access.viewers": "Users and user groups who may look.",
+    "access.dump_readers": "Users and user groups who may ask for links to dumps, as admins may (`/panic fetch`).",
     "access.responders": "Users and user groups who may act.",
     "access.admins": "Users and user groups who may correct the bot.",
     "ssh.user": "The unprivileged user to log in as.",

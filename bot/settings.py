@@ -29,9 +29,12 @@ from commands.changes.config import ChangesConfig
 from commands.copies.config import CentralConfig
 from commands.durations import PositiveDuration
 from commands.evidence.contents import EvidenceConfig
+from commands.fetch.config import FetchConfig
 from commands.incident.config import IncidentConfig, RoutingConfig
 from commands.intake.config import IntakeConfig, NetconsoleConfig
 from commands.inventory import HostEntry, Inventory
+from commands.inventory_config import InventoryConfig
+from commands.inventory_desk import read_kept, together
 from commands.retention.policy import RetentionConfig
 from commands.sizes import Size
 from commands.sweep.config import SweepConfig
@@ -103,6 +106,17 @@ class DatabaseConfig(BaseModel):
         description="`sqlite:///file` (a relative file stands beside panicroom.toml) or "
         "`postgresql://user:password@host/name`.",
     )
+    backup_dir: Path | None = Field(
+        default=None,
+        description="Where the bot puts backups of its database by itself; a relative one stands beside "
+        "panicroom.toml. None: it takes none.",
+    )
+    backup_every: PositiveDuration = Field(
+        default=timedelta(days=1), ge=timedelta(minutes=1), description="How often it takes one."
+    )
+    backup_keep: int = Field(
+        default=7, ge=1, le=10_000, description="How many of its backups stay there; older ones are removed."
+    )
 
     @field_validator("url")
     @classmethod
@@ -134,17 +148,6 @@ class StoreConfig(BaseModel):
     dir: Path = Field(
         default=Path("store"),
         description="Directory of the artefacts; a relative one stands beside panicroom.toml.",
-    )
-
-
-class InventoryConfig(BaseModel):
-    """`[inventory]`: whether the hosts below are all that there are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    closed: bool = Field(
-        default=False,
-        description="true: a report of a host that no `[[hosts]]` entry matches is quarantined and told to admins.",
     )
 
 
@@ -188,6 +191,7 @@ class Settings(BaseSettings):
     redaction: RedactionConfig = RedactionConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     central: CentralConfig = CentralConfig()
+    fetch: FetchConfig = FetchConfig()
     sweep: SweepConfig = SweepConfig()
     retention: RetentionConfig = RetentionConfig()
     changes: ChangesConfig = ChangesConfig()
@@ -212,7 +216,11 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def make_inventory(self) -> Inventory:
-        return Inventory(self.hosts, closed=self.inventory.closed)
+        """The settings' hosts, and what was last taken from the source (`[inventory]`). Blocking."""
+        hosts = self.hosts
+        if self.inventory.has_source:
+            hosts = together(hosts, read_kept(self.store.dir, self.inventory.source).entries)
+        return Inventory(hosts, closed=self.inventory.closed)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

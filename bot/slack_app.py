@@ -12,7 +12,8 @@ from slack_bolt.async_app import AsyncAck, AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.slack_payloads import action_of, identify, to_ask
+from bot.slack_payloads import action_of, identify, opened_from, to_ask
+from bot.slack_views import by_home, by_view
 from commands.errors import CommandError
 from commands.router import Respond, Router
 from integrations.slack.client import SlackClient, patiently
@@ -22,8 +23,22 @@ log = structlog.get_logger(__name__)
 _ANY = re.compile(r"[\s\S]*")
 
 
-def make_bolt(router: Router, slack: SlackClient, *, on_home: Callable[[str], Awaitable[None]]) -> AsyncApp:
-    """The app. Requests reach it through `FrontDesk`, which has verified and stored them."""
+async def _nothing_to_tell(_user: str, _said: str) -> None:
+    """Where no home page is drawn."""
+
+
+def make_bolt(
+    router: Router,
+    slack: SlackClient,
+    *,
+    on_home: Callable[[str], Awaitable[None]],
+    tell_home: Callable[[str, str], Awaitable[None]] = _nothing_to_tell,
+) -> AsyncApp:
+    """The app. Requests reach it through `FrontDesk`, which has verified and stored them.
+
+    `on_home(user)` draws a home page; `tell_home(user, said)` draws it anew with an answer on top, for what was pressed
+    there: a home page belongs to no channel in which one could answer.
+    """
     token = slack.config.bot_token.get_secret_value()
 
     async def authorize(team_id: str | None = None) -> AuthorizeResult:
@@ -51,15 +66,31 @@ def make_bolt(router: Router, slack: SlackClient, *, on_home: Callable[[str], Aw
     async def _action(ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()
         incoming = identify(body)
-        respond = _by_response_url(slack, body)
-        await router.click(action_of(body)[0], to_ask(incoming, respond, slack.bot_user_id))
+        name = action_of(body)[0]
+        view = body.get("view") or {}
+        if view.get("type") != "home":
+            respond = by_view(slack, body) if view else _by_response_url(slack, body)
+            await router.click(name, to_ask(incoming, respond, slack.bot_user_id))
+            return
+        said: list[str] = []
+        ask = to_ask(incoming, by_home(slack, body, said), slack.bot_user_id)
+        try:
+            await router.click(name, ask)
+        finally:
+            await tell_home(ask.user, "\n".join(said))
 
     @app.view(_ANY)
     async def _view(ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()
         incoming = identify(body)
         ask = to_ask(incoming, _unused, slack.bot_user_id)
+        told = opened_from(body.get("view") or {})
         respond = _by_ephemeral(slack, ask.channel, ask.user, ask.thread_ts)
+        if told.get("response_url"):
+            where = {"response_url": told["response_url"], "channel_id": ask.channel, "user_id": ask.user}
+            respond = _by_response_url(slack, where)
+        elif not ask.channel:
+            respond = _on_home(tell_home, ask.user)
         callback = str((body.get("view") or {}).get("callback_id") or "")
         await router.submit(callback, to_ask(incoming, respond, slack.bot_user_id))
 
@@ -89,8 +120,8 @@ def make_bolt(router: Router, slack: SlackClient, *, on_home: Callable[[str], Aw
     async def _mention(body: dict[str, Any]) -> None:
         incoming = identify(body)
         event = body.get("event") or {}
-        if event.get("bot_id") or not event.get("user"):
-            return
+        if event.get("bot_id") or event.get("user") in (None, "", slack.bot_user_id):
+            return  # another bot's words, or our own: bots that answer bots never end
         ask = to_ask(incoming, _unused, slack.bot_user_id)
         respond = _by_ephemeral(slack, ask.channel, ask.user, ask.thread_ts)
         name = "@panicroom"
@@ -178,6 +209,21 @@ def _by_ephemeral(slack: SlackClient, channel: str, user: str, thread_ts: str | 
             await patiently(lambda: slack.ephemeral(channel, user, text, blocks or (), thread_ts=thread_ts))
         except SlackError as error:
             log.warning("slack.answer_lost", error=str(error))
+
+    return respond
+
+
+def _on_home(tell_home: Callable[[str, str], Awaitable[None]], user: str) -> Respond:
+    """For forms that were opened from a home page."""
+
+    async def respond(
+        text: str,
+        blocks: list[dict[str, Any]] | None = None,
+        *,
+        replace: bool = False,
+        in_channel: bool = False,
+    ) -> None:
+        await tell_home(user, text)
 
     return respond
 

@@ -138,6 +138,7 @@ def to_ask(incoming: Incoming, respond: Respond, bot_user_id: str | None) -> Ask
             channel=str(payload.get("channel_id") or ""),
             text=typed(str(payload.get("text") or "")),
             trigger_id=payload.get("trigger_id"),
+            response_url=str(payload.get("response_url") or ""),
             respond=respond,
         )
     if incoming.kind == "event":
@@ -154,7 +155,7 @@ def to_ask(incoming: Incoming, respond: Respond, bot_user_id: str | None) -> Ask
     user = str((payload.get("user") or {}).get("id") or "")
     view = payload.get("view") if isinstance(payload.get("view"), dict) else None
     if incoming.kind in ("view_submission", "view_closed") and view is not None:
-        told = _metadata(view)
+        told = opened_from(view)
         return Ask(
             request_id=incoming.dedupe,
             user=user,
@@ -177,6 +178,7 @@ def to_ask(incoming: Incoming, respond: Respond, bot_user_id: str | None) -> Ask
         thread_ts=(message or {}).get("thread_ts") or container.get("thread_ts"),
         message_ts=(message or {}).get("ts") or container.get("message_ts"),
         trigger_id=payload.get("trigger_id"),
+        response_url=str(payload.get("response_url") or ""),
         message=message or None,
         view=view,
         values=((view or {}).get("state") or {}).get("values")
@@ -186,10 +188,10 @@ def to_ask(incoming: Incoming, respond: Respond, bot_user_id: str | None) -> Ask
     )
 
 
-def _metadata(view: Mapping[str, Any]) -> dict[str, Any]:
+def opened_from(view: Mapping[str, Any]) -> dict[str, Any]:
     """The channel (and thread) that a form was opened from, which its `private_metadata` carries as JSON."""
     try:
         told = json.loads(view.get("private_metadata") or "{}")
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

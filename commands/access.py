@@ -39,6 +39,7 @@ class AccessConfig(BaseModel):
     viewers: tuple[str, ...] = ()
     responders: tuple[str, ...] = ()
     admins: tuple[str, ...] = ()
+    dump_readers: tuple[str, ...] = ()  # may ask for links to dumps, as admins may
 
 
 class Access:
@@ -73,6 +74,13 @@ class Access:
                 if entry.startswith("S") and user in await self._group(entry):
                     return max(role, Role[self.config.everyone.upper()])
         return Role[self.config.everyone.upper()]
+
+    async def reads_dumps(self, user: str) -> bool:
+        """Whether this user may have a dump, which is a host's memory: admins, and those named for it."""
+        entries = self.config.dump_readers
+        if user in entries or await self.role_of(user) >= Role.ADMIN:
+            return True
+        return any([user in await self._group(entry) for entry in entries if entry.startswith("S")])
 
     async def require(self, user: str, needed: Role, what: str) -> None:
         """Raises Refused, which says what role is needed and which one this user has."""

@@ -38,12 +38,24 @@ class HostEntry(BaseModel):
 
 
 class Inventory:
-    """Hosts by name first, then by the first pattern that matches."""
+    """Hosts by name first, then by the first pattern that matches.
+
+    One object for the life of the bot: `replace` puts other entries into it, for all who hold it. Who keeps
+    something made of the entries makes it again when `version` has changed.
+    """
 
     def __init__(self, entries: tuple[HostEntry, ...] = (), *, closed: bool = False) -> None:
-        self.entries = entries
         self.closed = closed
-        self._by_name = {e.name.lower(): e for e in entries if not e.is_pattern}
+        self.version = 0
+        self._set(entries)
+
+    def replace(self, entries: tuple[HostEntry, ...]) -> None:
+        self._set(entries)
+        self.version += 1
+
+    def _set(self, entries: tuple[HostEntry, ...]) -> None:
+        self.entries = entries
+        self._by_name = {e.name.lower(): e for e in reversed(entries) if not e.is_pattern}
         self._patterns = [e for e in entries if e.is_pattern]
 
     def find(self, host: str) -> HostEntry | None:

@@ -22,6 +22,8 @@ from storage.requests import settle
 
 log = structlog.get_logger(__name__)
 
+_ID = re.compile(r"(?<![\w-])[PpIi]-\d{1,12}(?![\w-])")
+
 
 class Respond(Protocol):
     """Answers the person who asked, visible to them alone unless `in_channel`."""
@@ -58,6 +60,9 @@ class Ask:
     message: Mapping[str, Any] | None = None  # of a message shortcut
     verb: str = ""
     label: str = ""  # what the button says
+    response_url: str = (
+        ""  # for forms: where the person is answered within half an hour, also where the bot is not
+    )
     respond: Respond | None = None
 
     async def reply(
@@ -156,8 +161,17 @@ class Router:
     # -- dispatch -------------------------------------------------------------------------------------
 
     def find_verb(self, text: str) -> Verb | None:
+        """The verb that the first word is; `card` where ids stand in place of one."""
         word = text.strip().split(None, 1)[0].lower() if text.strip() else "help"
-        return self.verbs.get(self._aliases.get(word, word))
+        verb = self.verbs.get(self._aliases.get(word, word))
+        if verb is None and (_ID.fullmatch(word) or (_ID.search(text) and not self._near(word))):
+            verb = self.verbs.get("card")
+        return verb
+
+    def _near(self, word: str) -> list[str]:
+        """The verb that was perhaps meant."""
+        names = [n for n, v in self.verbs.items() if not v.hidden]
+        return difflib.get_close_matches(word, names, n=1, cutoff=0.5)
 
     def acts(self, text: str) -> bool:
         """Whether this command line changes something (then it is stored before it is acknowledged)."""
@@ -172,6 +186,8 @@ class Router:
             await ask.reply(self._unknown(ask.text, prefix))
             return
         rest = ask.text.strip().split(None, 1)
+        if verb.name == "card" and rest[0].lower() != "card":
+            rest = ["card", ask.text]
         act = Act(verb.name, verb.handler, verb.role, verb.acts)
         await self._run(
             act,
@@ -259,8 +275,7 @@ class Router:
     def _unknown(self, text: str, prefix: str) -> str:
         words = text.strip().split(None, 1)
         typed = words[0].lower() if words else ""
-        names = [n for n, v in self.verbs.items() if not v.hidden]
-        near = difflib.get_close_matches(typed, names, n=1, cutoff=0.5)
+        near = self._near(typed)
         hint = f" Did you mean `{prefix} {near[0]}`?" if near else ""
         example = self._spoken(self.verbs[near[0]].example if near else "/panic list since:7d", prefix)
         return (
@@ -273,7 +288,7 @@ def _subject_of(ask: Ask) -> str:
     """What a form was opened for, for the audit: the ids in its `private_metadata`."""
     try:
         told = json.loads((ask.view or {}).get("private_metadata") or "{}")
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return ""
     if not isinstance(told, dict):
         return ""

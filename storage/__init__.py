@@ -6,11 +6,14 @@ from storage.changes import ChangeFinding, ChangeRecord, ChangeTouch
 from storage.copies import CopyState, DumpCopy, DumpPart
 from storage.database import Database
 from storage.derived import rebuild as rebuild_derived
+from storage.erasure import Erasure, ErasureItem, ErasureStage, ErasureState, ItemOutcome
+from storage.fetching import DumpFetch, DumpLink, FetchState
 from storage.ids import incident_ref, panic_ref, parse_ref, report_ref
 from storage.known import KnownCause
 from storage.live import LiveSighting, LiveState
 from storage.problems import ProblemTicket
 from storage.retention import CopyCare, HostKeeps, ItemState, Pin, RetentionItem, RetentionRun
+from storage.storms import Storm
 from storage.sweeps import PlaceState, SweepPlace, SweepRun, SweepState
 from storage.tables import (
     AuditEntry,
@@ -51,12 +54,20 @@ __all__ = [
     "Correction",
     "Database",
     "DumpCopy",
+    "DumpFetch",
+    "DumpLink",
     "DumpPart",
     "DumpState",
+    "Erasure",
+    "ErasureItem",
+    "ErasureStage",
+    "ErasureState",
+    "FetchState",
     "Host",
     "HostKeeps",
     "Incident",
     "IncidentState",
+    "ItemOutcome",
     "ItemState",
     "KnownCause",
     "LiveSighting",
@@ -77,6 +88,7 @@ __all__ = [
     "SlackMessage",
     "SlackRequest",
     "StepResult",
+    "Storm",
     "SweepPlace",
     "SweepRun",
     "SweepState",

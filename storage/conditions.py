@@ -7,10 +7,10 @@ there are, and the query gets those values. Hosts and signatures likewise, as lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, text
+from sqlalchemy import ColumnElement, Text, and_, cast, false, func, or_, text
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
@@ -18,7 +18,7 @@ from storage.filters import Filters, Match, Pattern
 from storage.rollups import Cut, panic_place
 from storage.suspects import change_suspect
 from storage.tables import DumpState, Incident, IncidentState, Panic
-from storage.wordindex import holds_words, ids_with_words, in_words, searchable
+from storage.wordindex import holds_words, ids_with_words, in_words, letters_of, searchable
 from storage.work import ChangeLink
 
 HELD = (DumpState.INCOMPLETE, DumpState.UNVERIFIED, DumpState.COMPLETE)  # something of a vmcore is there
@@ -38,17 +38,36 @@ def time_conditions(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.until is not None:
         made.append(col(Panic.occurred_at) < filters.until)
     if filters.upto_id is not None:
-        made.append(col(Panic.id) <= filters.upto_id)
+        # As a sum it is no invitation to read the whole table in the order of its ids.
+        made.append(col(Panic.id) + 0 <= filters.upto_id)
     return made
 
 
-def other_conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
-    """All conditions but those of time and of words."""
-    made: list[ColumnElement[bool]] = []
+@dataclass(frozen=True)
+class Part:
+    """One filter as a condition. `column` and `values`: it says that the column has one of these values; of a column
+    with an index, whose panics can be read by it. `few`: an index finds its panics, and they may well be few."""
+
+    condition: ColumnElement[bool]
+    column: Any = None
+    values: Sequence[Any] | None = None
+    few: bool = False
+
+
+def other_conditions(session: Session, filters: Filters, *, near: bool = False) -> list[ColumnElement[bool]]:
+    """All conditions but those of time and of words. `near`: for a look at a few panics, where it costs less to hold
+    each against a pattern than to find the hosts and signatures that match."""
+    return [part.condition for part in parts_of(session, filters, near=near)]
+
+
+def parts_of(session: Session, filters: Filters, *, near: bool = False) -> list[Part]:
+    made: list[Part] = []
     if filters.host:
-        made.append(_of_hosts(session, filters.host))
+        made.append(
+            Part(_any_of(session, Panic.host, filters.host)) if near else _of_hosts(session, filters.host)
+        )
     if filters.kernel or filters.releases:
-        made.append(_of_kernels(session, filters))
+        made.append(_one_of(Panic.kernel, kernels_matching(session, filters)))
     for column, patterns in (
         (Panic.kind, filters.kind),
         (Panic.ring, filters.ring),
@@ -57,16 +76,20 @@ def other_conditions(session: Session, filters: Filters) -> list[ColumnElement[b
         if patterns:
             made.append(_of_values(session, column, patterns))
     if filters.signature or filters.same_as:
-        made.append(_of_signatures(session, filters))
+        made.append(_of_signatures(session, filters, near=near))
     if filters.states:
         made.append(_in_states(session, filters.states))
     if filters.change:
         made.append(_of_changes(session, filters.change))
     if filters.dump:
-        made.append(col(Panic.dump_state).in_(HELD))
+        made.append(Part(col(Panic.dump_state).in_(HELD)))
     if filters.incident is not None:
-        made.append(col(Panic.incident_id) == filters.incident)
+        made.append(Part(col(Panic.incident_id) == filters.incident, few=True))
     return made
+
+
+def _one_of(column: Any, values: Sequence[str]) -> Part:
+    return Part(col(column).in_(values), column, values)
 
 
 def word_conditions(
@@ -100,6 +123,19 @@ def _read(session: Session, filters: Filters, words: Sequence[str]) -> list[int]
     if len(rows) > _FEW_PANICS:
         return None
     return [i for i, title, frames in rows if holds_words(title, frames, words)]
+
+
+def letter_conditions(session: Session, words: Sequence[str]) -> list[ColumnElement[bool]]:
+    """What a panic must have in its title or frames to have the words, whatever stands around it: told quickly."""
+    made: list[ColumnElement[bool]] = []
+    frames = cast(col(Panic.frames), Text)
+    for word in words:
+        if not searchable(word):
+            made.append(_like(session, Panic.title, Pattern(word, Match.CONTAINS)))
+        for piece in letters_of(word):
+            pattern = Pattern(piece, Match.CONTAINS)
+            made.append(or_(_like(session, Panic.title, pattern), _like(session, frames, pattern)))
+    return made
 
 
 def dialect(session: Session) -> str:
@@ -142,16 +178,12 @@ def values_matching(session: Session, column: str, patterns: Iterable[Pattern]) 
     return [value for value in known if any(p.matches(value) for p in wanted)]
 
 
-def _of_values(session: Session, column: Any, patterns: Sequence[Pattern]) -> ColumnElement[bool]:
+def _of_values(session: Session, column: Any, patterns: Sequence[Pattern]) -> Part:
     found = values_matching(session, column.key, patterns)
-    return _any_of(session, column, patterns) if found is None else col(column).in_(found)
+    return Part(_any_of(session, column, patterns)) if found is None else _one_of(column, found)
 
 
-def _of_kernels(session: Session, filters: Filters) -> ColumnElement[bool]:
-    return col(Panic.kernel).in_(kernels_matching(session, filters))
-
-
-def _of_hosts(session: Session, patterns: Sequence[Pattern]) -> ColumnElement[bool]:
+def _of_hosts(session: Session, patterns: Sequence[Pattern]) -> Part:
     hosts = (
         sa_select(panic_place.c.value)
         .where(
@@ -161,61 +193,70 @@ def _of_hosts(session: Session, patterns: Sequence[Pattern]) -> ColumnElement[bo
         .limit(_FEW_HOSTS + 1)
     )
     found = session.execute(hosts).scalars().all()
-    return col(Panic.host).in_(found) if len(found) <= _FEW_HOSTS else _any_of(session, Panic.host, patterns)
+    if len(found) > _FEW_HOSTS:
+        return Part(_any_of(session, Panic.host, patterns))
+    return _one_of(Panic.host, found)
 
 
-def _of_signatures(session: Session, filters: Filters) -> ColumnElement[bool]:
+def _of_signatures(session: Session, filters: Filters, *, near: bool) -> Part:
+    keys: list[str] = []
     wanted: list[ColumnElement[bool]] = []
     if filters.signature:
-        found = values_matching(session, "signature_key", filters.signature)
-        few = found is not None and len(found) <= _FEW
-        wanted.append(
-            col(Panic.signature_key).in_(found or [])
-            if few
-            else _any_of(session, Panic.signature_key, filters.signature)
-        )
+        found = None if near else values_matching(session, "signature_key", filters.signature)
+        if found is not None and len(found) <= _FEW:
+            keys += found
+        else:
+            wanted.append(_any_of(session, Panic.signature_key, filters.signature))
     if filters.same_as:
         # Causes nobody could read share a key and nothing else: of those only the panic itself is meant.
-        same = sa_select(col(Panic.signature_key)).where(
-            col(Panic.id).in_(filters.same_as), col(Panic.kind) != "unknown"
-        )
-        keys = session.execute(same.distinct()).scalars().all()
-        wanted += [col(Panic.signature_key).in_(keys), col(Panic.id).in_(filters.same_as)]
-    return or_(*wanted)
+        same = session.execute(
+            sa_select(col(Panic.id), col(Panic.kind), col(Panic.signature_key)).where(
+                col(Panic.id).in_(filters.same_as)
+            )
+        ).all()
+        keys += [key for _id, kind, key in same if kind != "unknown"]
+        alone = [i for i, kind, _key in same if kind == "unknown"]
+        if alone:
+            wanted.append(col(Panic.id).in_(alone))
+    its = _one_of(Panic.signature_key, sorted(set(keys)))
+    return Part(or_(its.condition, *wanted)) if wanted else its
 
 
-def _in_states(session: Session, states: Sequence[str]) -> ColumnElement[bool]:
+def _in_states(session: Session, states: Sequence[str]) -> Part:
     """By the incidents' ids where they are few, else by a look at each panic's incident."""
     wanted: list[ColumnElement[bool]] = []
+    few = True
     named = [IncidentState(s) for s in states if s != "none"]
     if named:
         of_them = sa_select(col(Incident.id)).where(col(Incident.state).in_(named))
         found = session.execute(of_them.limit(_FEW + 1)).scalars().all()
-        if len(found) <= _FEW:
+        few = len(found) <= _FEW
+        if few:
             wanted.append(col(Panic.incident_id).in_(found))
         else:
             wanted.append(of_them.where(col(Incident.id) == col(Panic.incident_id)).exists())
     if "none" in states:
         wanted.append(col(Panic.incident_id).is_(None))
-    return or_(*wanted)
+    return Part(or_(*wanted), few=few)
 
 
-def _of_changes(session: Session, patterns: Sequence[Pattern]) -> ColumnElement[bool]:
+def _of_changes(session: Session, patterns: Sequence[Pattern]) -> Part:
     """Linked to the panic, or likely for its incident and not taken off the panic by a person."""
     keys = _held_against(col(ChangeLink.key), patterns)
     linked = sa_select(col(ChangeLink.panic_id)).where(keys, col(ChangeLink.state) != "removed")
     removed = sa_select(col(ChangeLink.panic_id)).where(keys, col(ChangeLink.state) == "removed")
     likely = sa_select(change_suspect.c.incident_id).where(_held_against(change_suspect.c.key, patterns))
     of_it, off_it, incidents = (_told(session, query) for query in (linked, removed, likely))
-    return or_(
+    condition = or_(
         col(Panic.id).in_(of_it), and_(col(Panic.incident_id).in_(incidents), col(Panic.id).not_in(off_it))
     )
+    return Part(condition, few=all(isinstance(told, list) for told in (of_it, incidents)))
 
 
 def _told(session: Session, query: Any) -> Any:
     """The ids, where they are few: with them both databases use their indexes on either side of an `or`."""
     found = session.execute(query.limit(_FEW_HOSTS + 1)).scalars().all()
-    return found if len(found) <= _FEW_HOSTS else query
+    return list(found) if len(found) <= _FEW_HOSTS else query
 
 
 def _held_against(key: Any, patterns: Sequence[Pattern]) -> ColumnElement[bool]:
@@ -228,9 +269,10 @@ def _held_against(key: Any, patterns: Sequence[Pattern]) -> ColumnElement[bool]:
 
 def _like(session: Session, column: Any, pattern: Pattern) -> ColumnElement[bool]:
     """Without regard to case: SQLite's LIKE is so (of ASCII) by itself, and as a call of lower() it is slow."""
+    held = column if isinstance(column, ColumnElement) else col(column)
     if dialect(session) == "sqlite":
-        return col(column).like(pattern.like, escape="\\")
-    return col(column).ilike(pattern.like, escape="\\")
+        return held.like(pattern.like, escape="\\")
+    return held.ilike(pattern.like, escape="\\")
 
 
 def _any_of(session: Session, column: Any, patterns: Sequence[Pattern]) -> ColumnElement[bool]:

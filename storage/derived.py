@@ -12,8 +12,11 @@ from sqlalchemy import Connection, event, inspect
 from sqlmodel import SQLModel
 
 from storage import rollups, suspects, wordindex
+from storage.rollups import DERIVED
 
-VERSION = 1  # of the form of all that is made here; a database with another one gets it anew
+__all__ = ["DERIVED", "install", "rebuild", "suspend"]
+
+VERSION = 2  # of the form of all that is made here; a database with another one gets it anew
 _PARTS = (wordindex, rollups, suspects)
 
 

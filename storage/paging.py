@@ -1,8 +1,9 @@
 """One page of a list, found by where the last one ended and not by counting rows off.
 
 A list is first looked for among the newest panics (or the oldest, or the first hosts, as it is sorted): most filters
-find a page's worth there. Where they do not, the matches are few or far, and the database collects them from the
-index of the narrowest filter and sorts them.
+find a page's worth there. Where they do not, the matches are few or far, and the list is looked for among the panics of
+the narrowest filter: among all of them where they are few, else among the newest, by the index on its column and the
+time. What the database would choose by itself depends on its statistics, which may be old or missing.
 """
 
 from __future__ import annotations
@@ -12,17 +13,34 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_
+from sqlalchemy import ColumnElement, and_, func, or_, union_all
 from sqlalchemy import select as sa_select
+from sqlalchemy.sql.operators import desc_op
 from sqlmodel import Session, col
 
-from storage.conditions import kernels_matching, other_conditions, time_conditions, word_conditions
-from storage.filters import Filters, Sort, kernel_order
+from storage.conditions import (
+    Part,
+    dialect,
+    kernels_matching,
+    letter_conditions,
+    other_conditions,
+    parts_of,
+    time_conditions,
+    word_conditions,
+)
+from storage.filters import Filters, Match, Pattern, Sort, kernel_order
 from storage.tables import Panic
+from storage.wordindex import holds_words, ids_with_words, in_words, searchable
 
 _NEAR = 150  # panics that are looked at one by one before anything else
-_FURTHER = 3000  # where there are many matches, and those not near
-_FEW = 3000  # matches that are collected and sorted at once
+_FURTHER = 3000  # where no filter has few, and the matches are not near
+_SHORT = 400  # the newest of a filter's panics, which are looked at before filters are weighed
+_FEW_AT_ONCE = 3000  # panics of one filter that are all looked at
+_FEW = 12_000  # likewise, where nothing was found near
+_FEW_WORDS = 3000
+_MANY = 20_000  # panics to which a filter's are counted
+_LANES = 40  # values of a filter whose panics are read side by side
+_WIDTHS = (4000, _MANY)
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,16 @@ def page_ids(
     return _walk(session, filters, limit, after, backwards=False)
 
 
+@dataclass(frozen=True)
+class _Narrow:
+    """The filter with fewest panics, as far as an index tells. `size` is at most _MANY and one. `part`: its panics can
+    be read by the day, value by value."""
+
+    size: int
+    condition: ColumnElement[bool]
+    part: Part | None = None
+
+
 def _walk(
     session: Session, filters: Filters, limit: int, start: Place | None, *, backwards: bool
 ) -> list[int]:
@@ -66,19 +94,46 @@ def _walk(
         return list(
             session.execute(sa_select(col(Panic.id)).where(*along).order_by(*order).limit(limit)).scalars()
         )
-    others = other_conditions(session, filters)
-    found = _among_first(session, filters, along, order, _NEAR, [*times, *others], limit)
+    look = _Look(session, filters, order, limit)
+    near = [*times, *other_conditions(session, filters, near=True)]
+    found = look.among(_window(along, order, _NEAR), near)
     if len(found) >= limit:
         return found
-    words = word_conditions(session, filters)
-    some = sa_select(col(Panic.id)).where(*place, *times, *others, *words).limit(_FEW + 1).subquery()
-    if session.execute(sa_select(func.count()).select_from(some)).scalar_one() > _FEW:
-        found = _among_first(session, filters, along, order, _FURTHER, [*times, *others], limit)
+    parts = parts_of(session, filters)
+    if any(part.values is not None and not part.values for part in parts):
+        return []
+    rest = [*times, *(part.condition for part in parts)]
+    by_day = [part for part in parts if part.values is not None and len(part.values) <= _LANES]
+    if len(parts) == len(by_day) == 1 and not filters.words and filters.sort is not Sort.HOST:
+        return list(session.execute(_lanes(by_day[0], along, order, limit)).scalars())
+    spans = time_conditions(replace(filters, upto_id=None))
+    if filters.sort is not Sort.HOST:
+        for part in by_day:
+            found = look.among(_lanes(part, [*place, *spans], order, _SHORT), rest)
+            if len(found) >= limit:
+                return found
+    narrow = _narrowest(session, filters, parts)
+    if narrow is not None and narrow.size <= _FEW_AT_ONCE:
+        return look.among(sa_select(col(Panic.id)).where(narrow.condition, *place), rest)
+    if narrow is not None and narrow.part is not None and filters.sort is not Sort.HOST:
+        for width in _WIDTHS:
+            found = look.among(_lanes(narrow.part, [*place, *spans], order, width), rest)
+            if len(found) >= limit or width >= narrow.size:
+                return found
+    else:
+        for part in by_day if filters.sort is not Sort.HOST else ():
+            found = look.among(_lanes(part, [*place, *spans], order, _WIDTHS[0]), rest)
+            if len(found) >= limit:
+                return found
+        hosts = [p.condition for p in parts if filters.sort is Sort.HOST and p.column is Panic.host]
+        found = look.among(_window([*along, *hosts], order, _FURTHER), rest)
         if len(found) >= limit:
             return found
+        if narrow is not None and narrow.size <= _FEW:
+            return look.among(sa_select(col(Panic.id)).where(narrow.condition, *place), rest)
     all_of_them = (
         sa_select(*(col(c) for c, _name, _down in keys))
-        .where(*place, *times, *others, *words)
+        .where(*place, *rest, *word_conditions(session, filters))
         .cte("found")
         .prefix_with("MATERIALIZED")
     )
@@ -86,32 +141,91 @@ def _walk(
     return list(session.execute(sa_select(all_of_them.c.id).order_by(*sorted_).limit(limit)).scalars())
 
 
-def _among_first(
-    session: Session,
-    filters: Filters,
-    along: Sequence[ColumnElement[bool]],
-    order: Sequence[Any],
-    width: int,
-    conditions: Sequence[ColumnElement[bool]],
-    limit: int,
-) -> list[int]:
-    """Of the first `width` panics of the list's order, those that match."""
-    window = sa_select(col(Panic.id)).where(*along).order_by(*order).limit(width).cte("near")
-    words: list[ColumnElement[bool]] = []
-    if filters.words:
-        low, high = session.execute(sa_select(func.min(window.c.id), func.max(window.c.id))).one()
-        if low is None:
-            return []
-        words = word_conditions(session, filters, (low, high))
-    return list(
-        session.execute(
-            sa_select(col(Panic.id))
-            .join_from(window, Panic, col(Panic.id) == window.c.id)
-            .where(*conditions, *words)
+def _window(conditions: Sequence[ColumnElement[bool]], order: Sequence[Any], width: int) -> Any:
+    """The ids of the first `width` panics of the list's order."""
+    return sa_select(col(Panic.id)).where(*conditions).order_by(*order).limit(width)
+
+
+def _lanes(part: Part, conditions: Sequence[ColumnElement[bool]], order: Sequence[Any], width: int) -> Any:
+    """The same of those that one filter leaves: of each of its values by the index on it and on the time."""
+    lanes = []
+    for value in part.values or ():
+        its = (
+            sa_select(col(Panic.id).label("id"), col(Panic.occurred_at).label("occurred_at"))
+            .where(col(part.column) == value, *conditions)
             .order_by(*order)
-            .limit(limit)
-        ).scalars()
-    )
+            .limit(width)
+            .subquery()
+        )
+        lanes.append(sa_select(its.c.id, its.c.occurred_at))
+    together = union_all(*lanes).subquery() if len(lanes) > 1 else lanes[0].subquery()
+    down = order[0].modifier is desc_op
+    by = [c.desc() if down else c.asc() for c in (together.c.occurred_at, together.c.id)]
+    return sa_select(together.c.id).order_by(*by).limit(width)
+
+
+def _narrowest(session: Session, filters: Filters, parts: Sequence[Part]) -> _Narrow | None:
+    """None where no filter has an index. Each is counted no further than the narrowest so far."""
+    spans = time_conditions(replace(filters, upto_id=None))
+    best: _Narrow | None = None
+
+    def weigh(some: Any, condition: ColumnElement[bool], part: Part | None = None) -> None:
+        nonlocal best
+        counted = some.limit(best.size if best is not None else _MANY + 1).subquery()
+        size = session.execute(sa_select(func.count()).select_from(counted)).scalar_one()
+        if best is None or size < best.size:
+            best = _Narrow(size, condition, part)
+
+    for part in parts:
+        if part.values is not None or part.few:
+            by_day = part if part.values is not None and len(part.values) <= _LANES else None
+            within = [part.condition, *(spans if part.values is not None else ())]
+            weigh(sa_select(col(Panic.id)).where(*within), and_(*within), by_day)
+    if spans:
+        weigh(sa_select(col(Panic.id)).where(*spans), and_(*spans))
+    words = [word for word in filters.words if searchable(word)]
+    if words and (best is None or best.size > _FEW_AT_ONCE):
+        ids = ids_with_words(dialect(session), words, None)
+        some = session.execute(ids.limit(_FEW_WORDS + 1)).scalars().all()
+        if len(some) <= _FEW_WORDS:
+            best = _Narrow(len(some), col(Panic.id).in_(some))
+    return best
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A list's first matches among some panics."""
+
+    session: Session
+    filters: Filters
+    order: Sequence[Any]
+    limit: int
+
+    def among(self, ids: Any, conditions: Sequence[ColumnElement[bool]]) -> list[int]:
+        """`ids`: a query for the panics to look at, of which those are told that hold the conditions and the words."""
+        some = ids.cte("some").prefix_with("MATERIALIZED")
+        words = [word for word in self.filters.words if searchable(word)]
+        letters = letter_conditions(self.session, self.filters.words)
+        conditions = [*conditions, *letters]
+        read: tuple[Any, ...] = (col(Panic.id),)
+        by_hand = bool(words) and dialect(self.session) == "sqlite"
+        if by_hand:  # its index would list every panic with the words
+            read = (col(Panic.id), col(Panic.title), col(Panic.frames))
+        elif words:
+            conditions = [*conditions, in_words(dialect(self.session), words)]
+        query = (
+            sa_select(*read)
+            .join_from(some, Panic, col(Panic.id) == some.c.id)
+            .where(*conditions)
+            .order_by(*self.order)
+        )
+        if not by_hand:
+            return list(self.session.execute(query.limit(self.limit)).scalars())
+        found: list[int] = []
+        with self.session.execute(query) as rows:
+            while len(found) < self.limit and (batch := rows.fetchmany(50)):
+                found += [i for i, title, frames in batch if holds_words(title, frames, words)]
+        return found[: self.limit]
 
 
 def other_conditions_asked(filters: Filters) -> bool:
@@ -148,16 +262,63 @@ def _by_kernel(
     if start is not None:
         kernels = kernels[kernels.index(start.kernel) :] if start.kernel in kernels else kernels
     rest = replace(filters, kernel=(), releases=())
+    if (few := _few_by_kernel(session, filters, rest)) is not None:
+        return _cut_out(few, kernels, limit, start, backwards=backwards)
     conditions = [
         *time_conditions(filters), *other_conditions(session, rest), *word_conditions(session, filters)
     ]  # fmt: skip
     found: list[int] = []
     for kernel in kernels:
         within = start if start is not None and kernel == start.kernel else None
-        found += _of_kernel(session, conditions, kernel, limit - len(found), within, backwards=backwards)
+        room = limit - len(found)
+        if kernel is not None and other_conditions_asked(rest):
+            its = replace(rest, kernel=(Pattern(kernel, Match.EXACT),), sort=Sort.NEWEST)
+            found += _walk(session, its, room, within, backwards=backwards)
+        else:
+            found += _of_kernel(session, conditions, kernel, room, within, backwards=backwards)
         if len(found) >= limit:
             break
     return found[::-1] if backwards else found
+
+
+def _few_by_kernel(session: Session, filters: Filters, rest: Filters) -> list[Place] | None:
+    """All that match, newest first, where one of the filters but those on the kernel leaves few; else None."""
+    parts = parts_of(session, rest)
+    narrow = _narrowest(session, rest, parts)
+    if narrow is None or narrow.size > _FEW_AT_ONCE:
+        return None
+    kernels = kernels_matching(session, filters)
+    its = [col(Panic.kernel).in_(kernels)] if filters.kernel or filters.releases else []
+    newest = [col(Panic.occurred_at).desc(), col(Panic.id).desc()]
+    ids = _Look(session, rest, newest, _FEW_AT_ONCE).among(
+        sa_select(col(Panic.id)).where(narrow.condition),
+        [*time_conditions(rest), *(part.condition for part in parts), *its],
+    )
+    places = sa_select(col(Panic.id), col(Panic.occurred_at), col(Panic.kernel)).where(narrow.condition)
+    known = {i: Place(i, at, kernel=kernel) for i, at, kernel in session.execute(places)}
+    return [known[i] for i in ids]
+
+
+def _cut_out(
+    found: Sequence[Place],
+    kernels: Sequence[str | None],
+    limit: int,
+    start: Place | None,
+    *,
+    backwards: bool,
+) -> list[int]:
+    """The page of a list that is at hand. `kernels` in the direction of the walk, from the place's kernel on."""
+    ranks = {kernel: rank for rank, kernel in enumerate(kernels)}
+    page: list[int] = []
+    walk = sorted((p for p in (found[::-1] if backwards else found) if p.kernel in ranks),
+                  key=lambda p: ranks[p.kernel])  # fmt: skip
+    for place in walk:
+        if start is not None and place.kernel == start.kernel:
+            here, there = (place.occurred_at, place.id), (start.occurred_at, start.id)
+            if here <= there if backwards else here >= there:
+                continue
+        page.append(place.id)
+    return page[:limit][::-1] if backwards else page[:limit]
 
 
 def _of_kernel(

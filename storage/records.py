@@ -11,8 +11,9 @@ from typing import Any
 from sqlmodel import Session, SQLModel, col, func, select
 
 from storage.ids import incident_ref, panic_ref, report_ref
+from storage.known import KnownCause, known_cause
 from storage.queries import Filters, PanicRow, list_rows, parents_of, threads_of
-from storage.recurrence import Recurrence, recurrence, recurrence_line
+from storage.recurrence import Recurrence, is_readable, recurrence, recurrence_line
 from storage.tables import Correction, Incident, Panic, Report, TimelineEntry
 from storage.work import Artefact, ChangeLink, RunbookRun, StepResult
 
@@ -62,6 +63,7 @@ class PanicRecord:
     artefacts: tuple[Artefact, ...]
     links: tuple[ChangeLink, ...]
     corrections: tuple[Correction, ...]
+    known: KnownCause | None = None  # what people know of its signature
 
 
 def record(
@@ -120,6 +122,9 @@ def record(
             ).all()
         ),
         corrections=tuple(corrections),
+        known=known_cause(session, panic.signature_key)
+        if is_readable(panic.kind, panic.signature_key)
+        else None,
     )
 
 
@@ -137,6 +142,7 @@ def show_json(session: Session, panic_id: int) -> dict[str, Any] | None:
         "incident_id": incident_ref(found.incident.id) if found.incident is not None else None,
         "message": {"channel": found.channel, "ts": found.ts} if found.ts else None,
         "other_panics_in_incident": found.others,
+        "known_cause": _plain(found.known) if found.known is not None else None,
         "recurrence": _value({**facts, "line": recurrence_line(found.recurrence)}),
         "witnesses": [
             {"report": report_ref(w.report_id), "source": w.source, "received_at": _value(w.received_at)}

@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 from storage.ids import panic_ref
 from storage.kernels import includes_fix, kernel_base, kernel_order
 from storage.known import KnownCause
-from storage.rollups import Cut, panic_day, panic_place
+from storage.rollups import SPREAD, Cut, panic_place, panic_spread
 from storage.tables import Incident, Panic
 
 __all__ = ["Recurrence", "is_readable", "kernel_order", "ordinal", "recurrence", "recurrence_line"]
@@ -174,25 +174,16 @@ def _on_host(session: Session, panic: Panic) -> tuple[int, int, datetime | None]
 def _with_signature(session: Session, panic: Panic) -> dict[str, Any]:
     same = col(Panic.signature_key) == panic.signature_key
     moment = col(Panic.occurred_at)
-    # One walk through the index, which holds the hosts and whether it was a test.
-    hosts, tests, before = session.exec(
-        select(
-            func.count(func.distinct(Panic.host)),
-            func.count().filter(col(Panic.deliberate)),
-            func.count().filter(moment < panic.occurred_at),
-        ).where(same)
+    # One walk through the index, which holds the hosts.
+    hosts, before = session.exec(
+        select(func.count(func.distinct(Panic.host)), func.count().filter(moment < panic.occurred_at)).where(
+            same
+        )
     ).one()
-    kernels: Counter[str] = Counter()
-    rings: Counter[str | None] = Counter()
-    hardware: Counter[str | None] = Counter()
-    unknown_kernel = 0
-    for kernel, ring, machine, count in _places(session, panic.signature_key, tests=bool(tests)):
-        if kernel:
-            kernels[kernel] += count
-        else:
-            unknown_kernel += count
-        rings[ring or None] += count
-        hardware[machine or None] += count
+    spread = _spread(session, panic.signature_key)
+    rings, hardware = spread[Cut.RING], spread[Cut.HARDWARE]
+    unknown_kernel = spread[Cut.KERNEL].pop(None, 0)
+    kernels = Counter({kernel: n for kernel, n in spread[Cut.KERNEL].items() if kernel is not None})
     total = sum(rings.values())
     # One aggregate a query: only then is it one step in the index.
     first = session.exec(select(func.min(moment)).where(same)).one()
@@ -228,17 +219,15 @@ def _with_signature(session: Session, panic: Panic) -> dict[str, Any]:
     }
 
 
-def _places(session: Session, signature_key: str, *, tests: bool) -> Any:
-    """(kernel, ring, hardware, panics) of a signature; the roll-up of days does not count `tests`."""
-    places: tuple[Any, ...]
-    if tests:
-        places = (col(Panic.kernel), col(Panic.ring), col(Panic.hardware))
-        counted = sa_select(*places, func.count()).where(col(Panic.signature_key) == signature_key)
-    else:
-        day = panic_day.c
-        places = (day.kernel, day.ring, day.hardware)
-        counted = sa_select(*places, func.sum(day.panics)).where(day.signature_key == signature_key)
-    return session.execute(counted.group_by(*places)).all()
+def _spread(session: Session, signature_key: str) -> dict[Cut, Counter[str | None]]:
+    """A signature's panics by kernel, ring and hardware, deliberate ones included; None: not known."""
+    found: dict[Cut, Counter[str | None]] = {cut: Counter() for cut in SPREAD}
+    spread = panic_spread.c
+    for cut, value, number in session.execute(
+        sa_select(spread.cut, spread.value, spread.panics).where(spread.signature_key == signature_key)
+    ):
+        found[Cut(cut)][value or None] = number
+    return found
 
 
 def _older_kernel(session: Session, kernels: Counter[str]) -> dict[str, Any]:

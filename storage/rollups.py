@@ -1,13 +1,17 @@
 """Counts that are kept beside the panics, so that a question over a million of them reads some thousand rows.
 
 `panic_tally` has a row a (cut, day, value), (cut, month, value) and (cut, year, value): any span of days is a few of
-each. `panic_day` has a row a (day, signature, kernel, ring, hardware), for questions of one by another.
+each. `panic_pair` has a row a (value of one column, day, value of another cut), for questions of one by another: the
+signatures of a ring, the kernels of a kind.
 
 `panic_place` has a row a (cut, value, host), from which follows on how many hosts something was seen since a day,
 exactly: hosts cannot be summed over days. (Of signatures, which are many, they are counted in the panics' index.)
+`panic_spread` has a row a (signature, cut, value), of all time and with the deliberate ones: where a signature is at
+home.
 
-Deliberate panics are not counted. Triggers keep all of it in the transaction that writes the panic, whoever writes it;
-the tables are no part of the models, so that a copy of the models' rows into an empty database fills them by itself.
+Deliberate panics are counted nowhere else. Triggers keep all of it in the transaction that writes the panic, whoever
+writes it; the tables are no part of the models, so that a copy of the models' rows into an empty database fills them by
+itself.
 """
 
 from __future__ import annotations
@@ -50,15 +54,27 @@ COLUMNS = {
     Cut.RING: "ring",
 }
 PLACED = (Cut.HOST, Cut.KERNEL, Cut.HARDWARE, Cut.RING)
-_DAY_COLUMNS = ("signature_key", "kernel", "ring", "hardware")
+GIVEN = ("kernel", "ring", "hardware", "kind")  # the panic's columns whose values `panic_pair` is asked for
+SPREAD = (Cut.KERNEL, Cut.RING, Cut.HARDWARE)
 
-panic_day = Table(
-    "panic_day",
+panic_pair = Table(
+    "panic_pair",
     DERIVED,
+    Column("given", String(10), primary_key=True),
+    Column("known", String, primary_key=True),  # the value of the given column
+    Column("cut", String(10), primary_key=True),
     Column("day", String(10), primary_key=True),  # 2026-11-23, in UTC
-    *(Column(name, String, primary_key=True) for name in _DAY_COLUMNS),
+    Column("value", String, primary_key=True),  # of the cut
     Column("panics", Integer, nullable=False),
-    Index("ix_panic_day_signature", "signature_key", "day"),
+    sqlite_with_rowid=False,
+)
+panic_spread = Table(
+    "panic_spread",
+    DERIVED,
+    Column("signature_key", String, primary_key=True),
+    Column("cut", String(10), primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("panics", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 panic_tally = Table(
@@ -84,7 +100,7 @@ panic_place = Table(
     sqlite_with_rowid=False,
 )
 _TRIGGERS = ("panic_rollup_insert", "panic_rollup_delete", "panic_rollup_update")
-_WATCHED = "host, occurred_at, signature_key, kernel, ring, hardware, deliberate"
+_WATCHED = "host, occurred_at, signature_key, kernel, ring, hardware, kind, deliberate"
 # One writer of roll-ups at a time: two transactions that count the same days in another order would wait for ever.
 _POSTGRES_LOCK = 0x524F4C4C
 
@@ -122,6 +138,7 @@ def install(connection: Connection) -> None:
 def remove(connection: Connection) -> None:
     suspend(connection)
     DERIVED.drop_all(connection)
+    connection.exec_driver_sql("DROP TABLE IF EXISTS panic_day")  # of an earlier form
 
 
 def suspend(connection: Connection) -> None:
@@ -132,31 +149,46 @@ def suspend(connection: Connection) -> None:
 
 
 def rebuild(connection: Connection) -> None:
-    """Counts all panics again."""
+    """Counts all panics again, from a copy of the columns that matter: their rows are long, and it is read often."""
+    run = connection.exec_driver_sql
     day = _day(connection, "occurred_at")
-    known = ", ".join(f"coalesce({name}, '')" for name in _DAY_COLUMNS)
-    connection.exec_driver_sql("DELETE FROM panic_day")
-    connection.exec_driver_sql(
-        f"INSERT INTO panic_day (day, {', '.join(_DAY_COLUMNS)}, panics) "  # noqa: S608 - names of our own
-        f"SELECT {day}, {known}, count(*) FROM panic WHERE NOT deliberate GROUP BY {day}, {known}"
+    known = ", ".join(f"coalesce({name}, '') AS {name}" for name in (*COLUMNS.values(), "kind"))
+    run("DROP TABLE IF EXISTS panic_counting")
+    run(
+        f"CREATE TEMPORARY TABLE panic_counting AS SELECT {day} AS day, {known}, deliberate, occurred_at "  # noqa: S608
+        "FROM panic"
     )
-    connection.exec_driver_sql("DELETE FROM panic_tally")
+    for table in (panic_pair, panic_tally, panic_place, panic_spread):
+        run(f"DELETE FROM {table.name}")  # noqa: S608 - names of our own
+    for given, cut in _paired():
+        run(
+            "INSERT INTO panic_pair (given, known, cut, day, value, panics) "  # noqa: S608
+            f"SELECT '{given}', {given}, '{cut}', day, {COLUMNS[cut]}, count(*) FROM panic_counting "
+            f"WHERE NOT deliberate GROUP BY {given}, day, {COLUMNS[cut]}"
+        )
     for cut, grain in _tallied():
-        period, value = f"substr({day}, 1, {LENGTHS[grain]})", f"coalesce({COLUMNS[cut]}, '')"
-        connection.exec_driver_sql(
+        period, value = f"substr(day, 1, {LENGTHS[grain]})", COLUMNS[cut]
+        run(
             "INSERT INTO panic_tally (cut, grain, period, value, panics) "  # noqa: S608
-            f"SELECT '{cut}', '{grain}', {period}, {value}, count(*) FROM panic WHERE NOT deliberate "
+            f"SELECT '{cut}', '{grain}', {period}, {value}, count(*) FROM panic_counting WHERE NOT deliberate "
             f"GROUP BY {period}, {value}"
         )
-    connection.exec_driver_sql("DELETE FROM panic_place")
     for cut in PLACED:
         name = COLUMNS[cut]
-        connection.exec_driver_sql(
+        values = name if cut is Cut.HOST else f"{name}, host"
+        run(
             "INSERT INTO panic_place (cut, value, host, panics, tests, last_at) "  # noqa: S608
-            f"SELECT '{cut}', coalesce({name}, ''), host, sum(CASE WHEN deliberate THEN 0 ELSE 1 END), "
+            f"SELECT '{cut}', {name}, host, sum(CASE WHEN deliberate THEN 0 ELSE 1 END), "
             "sum(CASE WHEN deliberate THEN 1 ELSE 0 END), max(CASE WHEN deliberate THEN NULL ELSE occurred_at END) "
-            f"FROM panic GROUP BY coalesce({name}, ''), host"
+            f"FROM panic_counting GROUP BY {values}"
         )
+    for cut in SPREAD:
+        run(
+            "INSERT INTO panic_spread (signature_key, cut, value, panics) "  # noqa: S608
+            f"SELECT signature_key, '{cut}', {COLUMNS[cut]}, count(*) FROM panic_counting "
+            f"GROUP BY signature_key, {COLUMNS[cut]}"
+        )
+    run("DROP TABLE panic_counting")
 
 
 # -- what the triggers do -----------------------------------------------------------------------------
@@ -170,6 +202,13 @@ def _tallied() -> Iterator[tuple[Cut, Grain]]:
                 yield cut, grain
 
 
+def _paired() -> Iterator[tuple[str, Cut]]:
+    for given in GIVEN:
+        for cut in (Cut.SIGNATURE, *SPREAD):
+            if COLUMNS[cut] != given:
+                yield given, cut
+
+
 def _day(connection: Connection, moment: str) -> str:
     if connection.dialect.name == "sqlite":
         return f"substr({moment}, 1, 10)"
@@ -177,13 +216,20 @@ def _day(connection: Connection, moment: str) -> str:
 
 
 def _add(connection: Connection) -> Iterator[str]:
-    values = ", ".join(f"coalesce(NEW.{name}, '')" for name in _DAY_COLUMNS)
-    key = f"day, {', '.join(_DAY_COLUMNS)}"
-    yield (
-        f"INSERT INTO panic_day ({key}, panics) SELECT {_day(connection, 'NEW.occurred_at')}, {values}, 1 "
-        f"WHERE NOT NEW.deliberate ON CONFLICT ({key}) DO UPDATE SET panics = panic_day.panics + 1;"
-    )
     day = _day(connection, "NEW.occurred_at")
+    for given, cut in _paired():
+        yield (
+            "INSERT INTO panic_pair (given, known, cut, day, value, panics) "
+            f"SELECT '{given}', coalesce(NEW.{given}, ''), '{cut}', {day}, coalesce(NEW.{COLUMNS[cut]}, ''), 1 "
+            "WHERE NOT NEW.deliberate ON CONFLICT (given, known, cut, day, value) "
+            "DO UPDATE SET panics = panic_pair.panics + 1;"
+        )
+    for cut in SPREAD:
+        yield (
+            "INSERT INTO panic_spread (signature_key, cut, value, panics) "  # noqa: S608
+            f"VALUES (NEW.signature_key, '{cut}', coalesce(NEW.{COLUMNS[cut]}, ''), 1) "
+            "ON CONFLICT (signature_key, cut, value) DO UPDATE SET panics = panic_spread.panics + 1;"
+        )
     for cut, grain in _tallied():
         yield (
             "INSERT INTO panic_tally (cut, grain, period, value, panics) "
@@ -205,11 +251,18 @@ def _add(connection: Connection) -> Iterator[str]:
 
 
 def _take(connection: Connection) -> Iterator[str]:
-    same = " AND ".join(f"{name} = coalesce(OLD.{name}, '')" for name in _DAY_COLUMNS)
-    where = f"day = {_day(connection, 'OLD.occurred_at')} AND {same}"
-    yield f"UPDATE panic_day SET panics = panics - 1 WHERE NOT OLD.deliberate AND {where};"  # noqa: S608
-    yield f"DELETE FROM panic_day WHERE panics <= 0 AND {where};"  # noqa: S608
     day = _day(connection, "OLD.occurred_at")
+    for given, cut in _paired():
+        where = (
+            f"given = '{given}' AND known = coalesce(OLD.{given}, '') AND cut = '{cut}' AND day = {day} "
+            f"AND value = coalesce(OLD.{COLUMNS[cut]}, '')"
+        )
+        yield f"UPDATE panic_pair SET panics = panics - 1 WHERE NOT OLD.deliberate AND {where};"  # noqa: S608
+        yield f"DELETE FROM panic_pair WHERE panics <= 0 AND {where};"  # noqa: S608
+    for cut in SPREAD:
+        where = f"signature_key = OLD.signature_key AND cut = '{cut}' AND value = coalesce(OLD.{COLUMNS[cut]}, '')"
+        yield f"UPDATE panic_spread SET panics = panics - 1 WHERE {where};"  # noqa: S608
+        yield f"DELETE FROM panic_spread WHERE panics <= 0 AND {where};"  # noqa: S608
     for cut, grain in _tallied():
         where = (
             f"cut = '{cut}' AND grain = '{grain}' AND period = substr({day}, 1, {LENGTHS[grain]}) "

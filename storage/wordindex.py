@@ -91,6 +91,11 @@ def _in_row(pieces: Sequence[str], text: Sequence[str]) -> bool:
     )
 
 
+def letters_of(word: str) -> list[str]:
+    """The pieces of a word that stand as they are in the stored text; other letters may have been escaped there."""
+    return [piece for piece in _WORD.findall(word.lower()) if piece.isascii()]
+
+
 def in_words(
     dialect: str, words: Sequence[str], between: tuple[int, int] | None = None
 ) -> ColumnElement[bool]:

@@ -50,7 +50,7 @@ class SlackMessage(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     attempted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     looked: int = 0  # how often we looked for it after an unclear failure
-    check_doubles_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    check_doubles_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
     attempts: int = 0
     next_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     error: str | None = Field(default=None, sa_type=Text)

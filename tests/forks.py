@@ -250,6 +250,10 @@ def _become(asked: dict[str, Any], fds: list[int]) -> None:
 
 if __name__ == "__main__":
     _serve(int(sys.argv[1]))
+    if seed := os.environ.get("JITTER"):
+        from tests import jitter
+
+        jitter.install(seed, " ".join(sys.argv))
     if sys.argv[0] != "panicroom":
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bot.cli import hosts, memory, retention, service
+from bot.cli import db, hosts, memory, retention, service
 from bot.version import VERSION
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(service.app)
+app.add_typer(db.app, name="db")
 app.add_typer(memory.app)
 app.add_typer(hosts.app)
 app.add_typer(retention.app)

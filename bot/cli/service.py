@@ -1,4 +1,4 @@
-"""The bot itself: `run`, `demo`, `doctor`, `manifest`, `db`."""
+"""The bot itself: `run`, `demo`, `doctor`, `manifest`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from bot.settings import Settings
 
 app = typer.Typer()
-db_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
-app.add_typer(db_app, name="db")
 
 _NO_PORT = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
@@ -159,24 +157,3 @@ def manifest(
     except ValueError as error:
         fail(str(error), WRONG)
     print(json.dumps(made, indent=2))
-
-
-@db_app.command("upgrade")
-def db_upgrade(config: ConfigOption = None) -> None:
-    """Bring the database to this version's schema (`run` does it, too)."""
-    from storage.migrations import upgrade
-
-    settings = settings_of(config)
-    with told_of_database(settings):
-        before, after = upgrade(settings.database.url)
-    print(f"{before or 'empty'} -> {after}" if before != after else f"{after}: nothing to do")
-
-
-@db_app.command("current")
-def db_current(config: ConfigOption = None) -> None:
-    """Show the database's schema revision and the one that this version needs."""
-    from storage.migrations import current, head
-
-    settings = settings_of(config)
-    with told_of_database(settings):
-        print(f"database {current(settings.database.url) or 'empty'}, this version {head()}")

@@ -34,12 +34,19 @@ class Fleets:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
+        self._look()
+
+    def _look(self) -> None:
+        inventory = self._inventory
+        self._version = inventory.version
         self._named = {e.name.lower(): e for e in inventory.entries if not e.is_pattern}
         self._services = any(e.service for e in inventory.entries)
         self._last: tuple[list[_Seen], Fleet] | None = None
 
     def read(self, session: Session) -> Fleet:
         """Hosts by name in the inventory, and those ever seen; the inventory's word counts first."""
+        if self._version != self._inventory.version:
+            self._look()
         seen: list[_Seen] = [tuple(row) for row in session.execute(_HOSTS).all()]
         last = self._last
         if last is None or last[0] != seen:

@@ -89,7 +89,8 @@ def begin(
     assert run.id is not None
     blank = {"run_id": run.id, "state": "waiting", "summary": "", "facts": {}, "outputs": []}
     rows = [blank | {"position": n, "name": name, "title": title} for n, (name, title) in enumerate(steps)]
-    session.execute(insert(_sheet(StepResult)), rows)
+    if rows:
+        session.execute(insert(_sheet(StepResult)), rows)
     incident = incident_of(session, panic)
     if incident is not None and incident.id is not None:
         thread.say(session, incident.id, message_key(run), renderer=renderer, subject_id=run.id, now=now)

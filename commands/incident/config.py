@@ -9,6 +9,51 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from commands.durations import PositiveDuration
 
 
+class StormConfig(BaseModel):
+    """`[incident.storm]`: when a thread's hosts come too fast to be told one by one, and how they are told then."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hosts: int = Field(
+        default=8,
+        ge=2,
+        le=10_000,
+        description="So many hosts in one thread within `window` are a storm: they are counted, not told one by one.",
+    )
+    window: PositiveDuration = Field(
+        default=timedelta(minutes=2),
+        description="The window in which `hosts` is counted, by when the bot was told.",
+    )
+    edit_every: PositiveDuration = Field(
+        default=timedelta(seconds=3),
+        description="The count at the head of a storm's thread is brought up to date this often at most.",
+    )
+    digest_every: PositiveDuration = Field(
+        default=timedelta(seconds=30),
+        description="A storm that grows says so in its thread this often at most.",
+    )
+    quiet: PositiveDuration = Field(
+        default=timedelta(minutes=2),
+        description="A storm is over when no host came for so long: a last digest is told, with a picture.",
+    )
+    picture_every: PositiveDuration = Field(
+        default=timedelta(minutes=5),
+        description="A picture of a storm that goes on is uploaded this often at most; one more when it is over.",
+    )
+    same_event: PositiveDuration = Field(
+        default=timedelta(seconds=60),
+        description="Threads of other signatures on the storm's kernel whose panics occurred this close to it are told "
+        "as one event with it.",
+    )
+    evidence: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="Evidence is collected by itself from the first so many hosts of a storm and from every critical "
+        "one; 0 for none.",
+    )
+
+
 class IncidentConfig(BaseModel):
     """`[incident]`: windows and limits in the life of an incident. Lengths of time: `90`, `30m`, `24h`."""
 
@@ -57,6 +102,7 @@ class IncidentConfig(BaseModel):
     crash_loop_window: PositiveDuration = Field(
         default=timedelta(hours=1), description="The window in which `crash_loop_count` is counted."
     )
+    storm: StormConfig = StormConfig()
 
 
 class RoutingRule(BaseModel):

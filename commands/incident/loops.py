@@ -17,14 +17,23 @@ VERB = "crash_loop"
 
 
 def tell_loop(
-    session: Session, panic: Panic, incident_id: int, config: IncidentConfig, now: datetime
+    session: Session,
+    panic: Panic,
+    incident_id: int,
+    config: IncidentConfig,
+    now: datetime,
+    *,
+    quietly: bool = False,
 ) -> None:
-    """One message a host in a thread, edited as the loop goes on; each turn is a line of the timeline."""
+    """One message a host in a thread, edited as the loop goes on; each turn is a line of the timeline. `quietly`: in
+    the timeline alone, while many hosts panic."""
     loops = crash_loop(session, panic, config)
     if not loops:
         return
     said = f"{escape(panic.host)} is in a crash loop: {loops} panics within {span(config.crash_loop_window)}"
     thread.note(session, incident_id, VERB, said, actor=f"host:{panic.host}", panic_id=panic.id, at=now)
+    if quietly:
+        return
     thread.say(
         session,
         incident_id,

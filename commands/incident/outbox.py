@@ -43,6 +43,7 @@ class Job:
     file_name: str | None
     text: str = ""
     blocks: list[dict[str, Any]] = field(default_factory=list)
+    alt: str = ""  # a picture in words
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ def _begin(session: Session, message: SlackMessage, now: datetime) -> Job | None
     post = PARENT if message.thread_key is None else POST
     job = _job(message, post if message.ts is None else EDIT, thread_ts)
     job.text, job.blocks = drawn.text, drawn.blocks
+    job.alt = str((message.payload or {}).get("alt", ""))
     return job
 
 

@@ -14,6 +14,7 @@ from commands.incident.causes import known_line, resolution_words
 from commands.incident.loops import VERB as LOOP
 from commands.incident.membership import LIVE
 from commands.incident.rendering import Rendered, renderer
+from commands.incident.stormwords import head_lines
 from commands.incident.wording import dump_line, listing, redacted, span
 from commands.past import past_line
 from integrations.redaction import redact_lines
@@ -99,10 +100,10 @@ def _draw_empty(session: Session, incident: Incident) -> Rendered:
 
 def _headline(incident: Incident, hosts: list[str], doing: str | None) -> str:
     if incident.wave:
-        return f"{len(hosts)} hosts panicked without a readable cause"
+        return f"{len(hosts):,} hosts panicked without a readable cause"
     if len(hosts) == 1:
         return f"{doing}: {incident.title}" if doing else headline(hosts[0], incident.title)
-    return f"{len(hosts)} hosts panicked: {incident.title}"
+    return f"{len(hosts):,} hosts panicked: {incident.title}"
 
 
 def headline(host: str, title: str) -> str:
@@ -149,6 +150,7 @@ def _facts(
     if len(hosts) > 1:
         lines.append(f"Hosts: {listing(hosts, 8)}")
         lines.append(f"Kernels: {_counted(r[1] for r in rows)} · Rings: {_counted(r[2] for r in rows)}")
+    lines += head_lines(session, incident.id or 0)
     facts = [f"kernel {code(newest.kernel or 'unknown')}", f"up {span(newest.uptime_seconds)}"]
     if newest.ring:
         facts.append(f"ring {escape(newest.ring)}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, select
 
 from commands.incident import thread
 from commands.incident.config import IncidentConfig, RoutingConfig
@@ -23,9 +23,19 @@ from commands.incident.membership import (
     post_parent,
     shares,
 )
+from commands.incident.storm import grow, is_storming, takes, touch
 from commands.incident.wave import join_wave
 from integrations.slack.text import date, escape
-from storage import Correction, Incident, IncidentState, Panic, Silence, incident_ref, panic_ref
+from storage import (
+    Correction,
+    Incident,
+    IncidentState,
+    Panic,
+    Silence,
+    SlackMessage,
+    incident_ref,
+    panic_ref,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ def place(
     A cause that nobody could read, and a deliberate crash, never share a thread with another host's: nothing says
     that they belong together. Too many unreadable ones at once are one wave.
     """
-    panic.silenced = any(silence_for(session, panic.host, at) for at in (now, panic.occurred_at))
+    panic.silenced = silence_for(session, panic.host, now, panic.occurred_at) is not None
     if panic.signature_key == UNKNOWN:
         wave = join_wave(session, panic, config, routing, now)
         if wave is not None:
@@ -63,17 +73,26 @@ def place(
     return placement
 
 
-def silence_for(session: Session, host: str, at: datetime) -> Silence | None:
-    """The silence that covers this host at this moment, if any; a pattern may name its short name, too."""
+def silence_for(session: Session, host: str, *moments: datetime) -> Silence | None:
+    """The silence that covers this host at one of these moments, if any; a pattern may name its short name, too."""
     active = session.exec(
-        select(Silence).where(
-            Silence.created_at <= at,
-            Silence.until > at,
-            or_(col(Silence.ended_at).is_(None), col(Silence.ended_at) > at),
-        )
+        select(Silence).where(Silence.created_at <= max(moments), Silence.until > min(moments))
     ).all()
     names = {host.lower(), host.lower().split(".", 1)[0]}
-    return next((s for s in active if any(fnmatchcase(n, s.pattern.lower()) for n in names)), None)
+    return next(
+        (
+            silence
+            for silence in active
+            if any(fnmatchcase(name, silence.pattern.lower()) for name in names)
+            and any(_covers(silence, moment) for moment in moments)
+        ),
+        None,
+    )
+
+
+def _covers(silence: Silence, moment: datetime) -> bool:
+    ended = silence.ended_at
+    return silence.created_at <= moment < silence.until and (ended is None or ended > moment)
 
 
 def move(
@@ -93,7 +112,7 @@ def move(
                     _link_previous(session, panic, old, now)
             said = f"{panic_ref(panic.id)}: {escape(panic.title)}"
             thread.note(session, old.id or 0, "read", said, panic_id=panic.id, at=now)
-            thread.show_text(session, panic, now)
+            show_text(session, panic, now)
             thread.touch(session, old.id or 0)
             return Placement(old, "stayed")
     panic.incident_id = None
@@ -103,6 +122,17 @@ def move(
     if old is not None and old.id != placement.incident.id:
         leave(session, panic, old, placement.incident, now)
     return placement
+
+
+def show_text(session: Session, panic: Panic, now: datetime) -> None:
+    """The panic's own text in its thread; in a storm only where it stands already, or it would be thousands."""
+    if not is_storming(session, panic.incident_id) or text_stands(session, panic):
+        thread.show_text(session, panic, now)
+
+
+def text_stands(session: Session, panic: Panic) -> bool:
+    key = f"text:{panic.id}:{panic.incident_id}"
+    return session.exec(select(SlackMessage.id).where(SlackMessage.key == key)).first() is not None
 
 
 def open_alone(session: Session, panic: Panic, routing: RoutingConfig, now: datetime) -> Incident:
@@ -129,6 +159,8 @@ def _join(session: Session, panic: Panic, config: IncidentConfig) -> Placement |
         .limit(50)
     ).all()
     for incident in candidates:
+        if takes(session, panic, incident, config.join_window):
+            return Placement(incident, "joined")
         if shares(session, panic, incident) and near(session, incident, panic, config.join_window):
             return Placement(incident, "joined")
     return None
@@ -274,7 +306,8 @@ def _tell(
         panic_id=panic.id,
         at=panic.occurred_at if how == "opened" else now,
     )
-    if how != "opened":
+    storming = grow(session, panic, incident, config.storm, now)
+    if how == "reopened" or (how != "opened" and not storming):
         icon = ":leftwards_arrow_with_hook: *Reopened.*" if how == "reopened" else ":heavy_plus_sign:"
         thread.say(
             session,
@@ -283,7 +316,11 @@ def _tell(
             text=f"{icon} {words}, {date(panic.occurred_at)}.",
             now=now,
         )
-    thread.show_text(session, panic, now)
+    if how == "opened" or not storming:
+        thread.show_text(session, panic, now)
     mention(session, panic, incident, routing, now)
-    tell_loop(session, panic, incident_id, config, now)
-    thread.touch(session, incident_id)
+    tell_loop(session, panic, incident_id, config, now, quietly=storming)
+    if storming:
+        touch(session, incident_id, config.storm.edit_every, now)
+    else:
+        thread.touch(session, incident_id)

@@ -16,8 +16,10 @@ from pathlib import Path
 import structlog
 from sqlmodel import Session, col, select
 
+from commands.incident.config import StormConfig
 from commands.incident.outbox import Claim, Job, claim, due_channels
 from commands.incident.pace import EDIT, KINDS, LOOK, PARENT, POST, Pace
+from commands.incident.storm import rest
 from integrations.slack.client import Found, SlackClient
 from integrations.slack.errors import SlackDown, SlackError, SlackRateLimited, SlackRefused, SlackUnclear
 from storage import Database, MessageState, SlackMessage
@@ -47,6 +49,7 @@ class Printer:
         pace: Pace | None = None,
         look_again: timedelta = LOOK_AGAIN,
         double_checks: Sequence[timedelta] = DOUBLE_CHECKS,
+        storm: StormConfig | None = None,
     ) -> None:
         self.db = db
         self.slack = slack
@@ -55,6 +58,7 @@ class Printer:
         self.pace = pace or Pace()
         self.look_again = look_again
         self.double_checks = tuple(double_checks)
+        self.storm = storm or StormConfig()
         self.on_posted: Callable[[str, float], None] = lambda _key, _seconds: None
         self.failing_since: datetime | None = None  # Slack has not taken a call since then
         self._event = asyncio.Event()
@@ -128,7 +132,8 @@ class Printer:
             else:
                 await self._sent(job, await self._call(job))
         except SlackRateLimited as error:
-            self.pace.pause(job.channel, error.retry_after)
+            # Edits and looks are limited by method, in the whole workspace: then posts go on.
+            self.pace.pause(job.channel, error.retry_after, job.kind)
             log.info("slack.rate_limited", channel=job.channel, retry_after=error.retry_after)
             await self._later(job, error.retry_after, str(error))
         except SlackDown as error:
@@ -158,6 +163,7 @@ class Printer:
             self.store_dir / job.file_path,
             name=_file_name(job) or "",
             comment=job.text,
+            alt=job.alt,
         )
         return f"file:{file_id}"
 
@@ -174,7 +180,7 @@ class Printer:
             message.sent, message.attempts, message.error = job.version, 0, None
             newer = message.wanted > job.version and job.file_path is None
             message.state = MessageState.WAITING if newer else MessageState.SENT
-            message.next_at = self.clock()
+            message.next_at = self.clock() + (rest(session, message, self.storm) if newer else timedelta(0))
             if message.ts is None:
                 message.ts, message.looked = ts, 0
                 if job.attempts > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
@@ -11,6 +11,7 @@ from commands.incident.config import IncidentConfig, RoutingConfig
 from commands.incident.loops import tell_loop
 from commands.incident.membership import LIVE, UNKNOWN, attach, leave, mention, near, post_parent
 from commands.incident.rendering import Rendered, renderer
+from commands.incident.storm import grow, redraw_later, touch
 from integrations.slack import blocks as b
 from integrations.slack.text import date, escape, sections, shorten
 from storage import Incident, Panic, TimelineEntry, panic_ref
@@ -32,10 +33,13 @@ def join_wave(
     attach(session, panic, wave, now)
     joined = f"{escape(panic.host)} ({panic_ref(panic.id)})"
     thread.note(session, wave.id or 0, "joined", joined, panic_id=panic.id, at=now)
+    storming = grow(session, panic, wave, config.storm, now)
     mention(session, panic, wave, routing, now)
-    tell_loop(session, panic, wave.id or 0, config, now)
-    thread.say(session, wave.id or 0, f"wave:{wave.id}", renderer="wave_list", subject_id=wave.id, now=now)
-    thread.touch(session, wave.id or 0)
+    tell_loop(session, panic, wave.id or 0, config, now, quietly=storming)
+    key, every = f"wave:{wave.id}", config.storm.digest_every
+    if not storming or not redraw_later(session, key, every, now):
+        thread.say(session, wave.id or 0, key, renderer="wave_list", subject_id=wave.id, now=now)
+    touch(session, wave.id or 0, config.storm.edit_every if storming else timedelta(0), now)
     return wave
 
 

@@ -61,7 +61,7 @@ def lines_of(reading: Reading) -> str:
 def new_panic(reading: Reading, entry: HostEntry | None, *, now: datetime) -> Panic:
     panic = Panic(
         host=reading.host,
-        ring=entry.ring if entry else None,
+        ring=(entry.ring if entry else None) or reading.ring,
         hardware=(entry.hardware if entry else None) or reading.hardware or reading.crash.hardware,
         criticality=entry.criticality if entry else "normal",
         owner=entry.owner if entry else None,

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
 from commands.context import Context
-from commands.incident import placing, thread
+from commands.incident import storm
 from commands.incident.config import IncidentConfig, RoutingConfig
 from commands.incident.moves import telling_moves
 from commands.intake.config import IntakeConfig
-from commands.intake.correlation import add_facts, new_panic, remember_host, remember_signature
-from commands.intake.joining import Found, find_panic, resolved_before
-from commands.intake.live import note_sighting, replaces, tell_ambiguity
 from commands.intake.reading import Reading, read_report
-from integrations.slack.text import code, date, escape
-from integrations.stores.local import LocalStore
+from commands.intake.recording import Recorder, Taken
+from integrations.slack.text import code, escape
 from storage import (
-    Artefact,
-    Panic,
+    Incident,
     Report,
     ReportState,
     SlackMessage,
+    Storm,
     panic_ref,
     report_ref,
 )
@@ -37,27 +34,20 @@ from storage.requests import once
 log = structlog.get_logger(__name__)
 
 
+_LONGEST = 0.25  # seconds that one transaction takes reports in
+_CROWDED = 0.03  # seconds, while others wait to be stored
+_HOOKS_AT_ONCE = 16
+_HOOKS_WAITING = 10_000
+
+
 @dataclass(frozen=True)
-class Taken:
-    """What became of one report."""
+class Prepared:
+    """A report that was read. `told`: its text as Slack may have it, None where no thread will show it."""
 
-    panic_id: int
-    incident_id: int | None
-    kind: str
-    how: str  # opened, joined, reopened, wave, late, moved, witness, ignored (it only adds, and there is nothing)
-
-
-def _resolved(reading: Reading, early: Report | None) -> Reading:
-    """A firing whose "resolved" is known already says when the host was back."""
-    if early is None:
-        return reading
-    closing = read_report(early.body, host=early.host, received_at=early.received_at)
-    return replace(reading, back_at=closing.back_at)
-
-
-def _place_of(panic: Panic) -> tuple[object, ...]:
-    """What decides the thread that a panic stands in, and its headline."""
-    return panic.signature_key, panic.title, panic.deliberate, panic.head_lost
+    report: Report
+    reading: Reading | None = None
+    told: str | None = None
+    error: Exception | None = None
 
 
 class IntakeDesk:
@@ -80,12 +70,15 @@ class IntakeDesk:
         self.routing = routing
         self.admin_channel = admin_channel
         self.redact = redact
-        self.report_within = report_within  # of a panic that netconsole saw
-        self.store = LocalStore(context.store_dir)
+        self.recorder = Recorder(
+            context, config, incidents, routing, redact=redact, report_within=report_within
+        )
         self._event = asyncio.Event()
         self.on_taken: Callable[[Taken], None] = lambda _taken: None
         self._told_up_to = 0  # quarantined reports; told once for each key, so a restart repeats nothing
-        self._hooks: set[asyncio.Task[None]] = set()
+        self._hooks: asyncio.Queue[int] = asyncio.Queue(_HOOKS_WAITING)
+        self._callers: set[asyncio.Task[None]] = set()
+        self.crowded: Callable[[], bool] = lambda: False  # whether reports wait to be stored
 
     def wake(self) -> None:
         self._event.set()
@@ -107,171 +100,130 @@ class IntakeDesk:
                 continue
 
     async def drain(self) -> int:
-        """Takes one batch; returns how many reports there were."""
+        """Takes one batch; returns how many reports there were.
+
+        Many reports share a transaction, and each has a savepoint of its own in it: one that fails is undone alone.
+        """
         now = self.context.clock()
-        reports = await self.context.db.read(
-            lambda s: s.exec(
-                select(Report)
-                .where(Report.state == ReportState.NEW, Report.next_at <= now)
-                .order_by(col(Report.id))
-                .limit(self.config.batch)
-            ).all()
-        )
-        for report in reports:
-            try:
-                await self._take(report)
-            except Exception as error:
-                log.exception("intake.report_failed", report=report.id)
-                await self._failed(report.id or 0, error)
+        reports, storming = await self.context.db.read(lambda s: self._waiting(s, now))
+        prepared = await asyncio.to_thread(self._prepare, reports, storming)
+        place = 0
+        while place < len(prepared):
+            place += await self._take_some(prepared[place:])
         return len(reports)
 
-    async def _take(self, report: Report) -> None:
-        reading = await asyncio.to_thread(
-            read_report, report.body, host=report.host.lower(), received_at=report.received_at
-        )
-        # Before the transaction, which holds the one writer: a long text takes a while to redact.
-        told = await asyncio.to_thread(self.redact, reading.text)
+    def _waiting(self, session: Session, now: datetime) -> tuple[list[Report], set[str]]:
+        """The next batch, and the signatures of the storms that are running."""
+        reports = session.exec(
+            select(Report)
+            .where(Report.state == ReportState.NEW, Report.next_at <= now)
+            .order_by(col(Report.id))
+            .limit(self.config.batch)
+        ).all()
+        storming = session.exec(
+            select(Incident.signature_key)
+            .join(Storm, col(Storm.incident_id) == Incident.id)
+            .where(col(Storm.closed_at).is_(None))
+        ).all()
+        return list(reports), set(storming)
 
-        def record(session: Session) -> Taken:
-            with telling_moves(session, self.context.on_moved):
-                return self._record(session, report.id or 0, reading, told)
-
-        taken = await self.context.db.write(record)
-        self.context.wake()
-        log.info(
-            "intake.report", report=report_ref(report.id), panic=panic_ref(taken.panic_id), how=taken.how
-        )
-        self.on_taken(taken)
-        if taken.how not in ("witness", "ignored"):
-            for hook in self.context.on_panic:
-                self._start_hook(hook, taken.panic_id)
-
-    def _start_hook(self, hook: Callable[[int], Awaitable[None]], panic_id: int) -> None:
-        """Hooks look things up elsewhere; a slow one must not hold up the next panic."""
-
-        async def call() -> None:
+    def _prepare(self, reports: Sequence[Report], storming: set[str]) -> list[Prepared]:
+        """Read and redacted before the transaction, which holds the one writer: a long text takes a while. What no
+        thread will show, as in a storm, is not redacted."""
+        made = []
+        for report in reports:
             try:
-                await hook(panic_id)
-            except Exception:
-                log.exception("intake.hook_failed", panic=panic_ref(panic_id))
+                reading = read_report(report.body, host=report.host.lower(), received_at=report.received_at)
+                shown = reading.crash.signature.key[:300] not in storming
+                made.append(Prepared(report, reading, self.redact(reading.text) if shown else None))
+            except Exception as error:
+                log.exception("intake.report_unreadable", report=report.id)
+                made.append(Prepared(report, error=error))
+        return made
 
-        task = asyncio.create_task(call())
-        self._hooks.add(task)
-        task.add_done_callback(self._hooks.discard)
+    async def _take_some(self, prepared: Sequence[Prepared]) -> int:
+        """One transaction: as many of them as fit into its time. Returns how many were dealt with."""
+        try:
+            done = await self.context.db.write(lambda session: self._record_some(session, prepared))
+        except Exception:
+            # Not one report's own failure, or one that a savepoint does not hold: each for itself.
+            log.exception("intake.batch_failed", reports=len(prepared))
+            for one in prepared:
+                await self._take_alone(one)
+            return len(prepared)
+        for one, came in zip(prepared, done, strict=False):
+            await self._settle(one.report, came)
+        self.context.wake()
+        return len(done)
 
-    def _record(self, session: Session, report_id: int, reading: Reading, told: str) -> Taken:
-        report = session.get_one(Report, report_id)
-        if report.state is not ReportState.NEW:
-            return Taken(report.panic_id or 0, None, "unknown", "witness")
-        now = self.context.clock()
-        entry = self.context.inventory.find(reading.host)
-        # A report that triage made of what it read on the host says which panic it is of.
-        panic = session.get(Panic, report.panic_id) if report.panic_id is not None else None
-        found = (
-            Found(panic) if panic is not None else find_panic(session, reading, self.config.same_boot_within)
-        )
-        panic = found.panic
-        early = None
-        if reading.source == "alertmanager" and not reading.closes:
-            early = resolved_before(session, report)
-            reading = _resolved(reading, early)
-        read_anew = False
-        if panic is None and reading.closes:
-            report.state = ReportState.DONE
-            session.add(report)
-            return Taken(0, None, "unknown", "ignored")
-        if panic is None:
-            panic = new_panic(reading, entry, now=now)
-            session.add(panic)
-            session.flush()
-            how = placing.place(session, panic, self.incidents, self.routing, now).how
-            read_anew = reading.crash.crash
-            tell_ambiguity(session, panic, found, report_ref(report.id), reading, now)
-        else:
-            had_text, was = bool(panic.text), _place_of(panic)
-            above = replaces(session, panic, reading)
-            read_anew = add_facts(panic, reading, replaces=above, dates=found.loose)
-            session.add(panic)
-            session.flush()
-            how = "witness"
-            if panic.incident_id is None:  # it came from an old crash directory, without a thread
-                how = placing.place(session, panic, self.incidents, self.routing, now).how
-            elif read_anew and not (above and was == _place_of(panic)):
-                placing.move(session, panic, self.incidents, self.routing, now)
-                thread.show_text(session, panic, now)
-                how = "moved"
-            else:
-                thread.touch(session, panic.incident_id)
-                if read_anew or (not had_text and panic.text):
-                    thread.show_text(session, panic, now)
-        if early is not None:
-            self._tell_resolved(session, panic, early, now)
-        note_sighting(session, panic, reading, self.report_within, read_anew=read_anew, now=now)
-        remember_signature(session, panic, panic.title)
-        remember_host(session, reading.host, entry, panic)
-        whole = reading.live is None or reading.live.final
-        if whole and panic.text and panic.text == reading.text and panic.incident_id is not None:
-            self._keep_text(session, panic, told)
-        report.state, report.panic_id = ReportState.DONE, panic.id
-        session.add(report)
-        return Taken(panic.id or 0, panic.incident_id, panic.kind, how)
+    def _record_some(self, session: Session, prepared: Sequence[Prepared]) -> list[Taken | Exception]:
+        """Reports that wait to be stored have precedence: then the transaction ends early, and lets them in."""
+        began = time.monotonic()
+        done: list[Taken | Exception] = []
+        for one in prepared:
+            done.append(self._record_apart(session, one))
+            longest = _CROWDED if self.crowded() else _LONGEST
+            if time.monotonic() - began >= longest:
+                break
+        return done
 
-    def _tell_resolved(self, session: Session, panic: Panic, early: Report, now: datetime) -> None:
-        """The two were delivered in the wrong order: whoever reads of the alert reads that it is over."""
-        early.panic_id = panic.id
-        session.add(early)
-        if panic.incident_id is None:
+    def _record_apart(self, session: Session, one: Prepared) -> Taken | Exception:
+        if one.reading is None:
+            return one.error or RuntimeError("it was not read")
+        try:
+            with session.begin_nested(), telling_moves(session, self.context.on_moved):
+                return self.recorder.record(session, one.report.id or 0, one.reading, one.told)
+        except DBAPIError as error:
+            storm.forget(session)
+            if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
+                raise
+            return error
+        except Exception as error:  # noqa: BLE001 - told and counted when the transaction is over
+            storm.forget(session)
+            return error
+
+    async def _take_alone(self, one: Prepared) -> None:
+        came: Taken | Exception
+        try:
+            if one.reading is None:
+                raise one.error or RuntimeError("it was not read")
+            reading = one.reading
+
+            def record(session: Session) -> Taken:
+                with telling_moves(session, self.context.on_moved):
+                    return self.recorder.record(session, one.report.id or 0, reading, one.told)
+
+            came = await self.context.db.write(record)
+        except Exception as error:  # noqa: BLE001 - told and counted below
+            came = error
+        await self._settle(one.report, came)
+        self.context.wake()
+
+    async def _settle(self, report: Report, came: Taken | Exception) -> None:
+        """After the commit: what the report has become is told to those who want to know."""
+        if isinstance(came, Exception):
+            log.error("intake.report_failed", report=report.id, exc_info=came)
+            await self._failed(report.id or 0, came)
             return
-        back = f" at {date(panic.back_at)}" if panic.back_at is not None else ""
-        said = (
-            f"{code(panic.host)}: the alert was resolved{back}, before Alertmanager delivered that it fired"
-        )
-        thread.note(session, panic.incident_id, "resolved-before", said, panic_id=panic.id, at=now)
-        thread.say(
-            session,
-            panic.incident_id,
-            f"resolved-before:{early.id}",
-            text=f":information_source: {said}.",
-            now=now,
-        )
+        log.info("intake.report", report=report_ref(report.id), panic=panic_ref(came.panic_id), how=came.how)
+        self.on_taken(came)
+        if came.how not in ("witness", "ignored") and not came.counted and self.context.on_panic:
+            await self._hooks.put(came.panic_id)
+            if len(self._callers) < _HOOKS_AT_ONCE:
+                task = asyncio.create_task(self._call_hooks(), name="intake:hooks")
+                self._callers.add(task)
+                task.add_done_callback(self._callers.discard)
 
-    def _keep_text(self, session: Session, panic: Panic, redacted: str) -> None:
-        """The whole text as a file: unredacted in the store, redacted in the thread. Once for each text."""
-        digest = hashlib.sha256(panic.text.encode(errors="replace")).hexdigest()
-        known = session.exec(
-            select(Artefact).where(
-                Artefact.panic_id == panic.id, Artefact.kind == "text", Artefact.sha256 == digest
-            )
-        ).first()
-        if known is not None:
-            return
-        number = len(
-            session.exec(
-                select(Artefact.id).where(Artefact.panic_id == panic.id, Artefact.kind == "text")
-            ).all()
-        )
-        stem = f"{panic_ref(panic.id)}-dmesg" + (f"-{number + 1}" if number else "")
-        folder = ("panics", panic_ref(panic.id))
-        kept = self.store.put((*folder, f"{stem}.txt"), panic.text.encode(errors="replace"))
-        told = self.store.put((*folder, f"{stem}.redacted.txt"), redacted.encode(errors="replace"))
-        session.add(
-            Artefact(
-                panic_id=panic.id or 0,
-                kind="text",
-                name=f"{stem}.txt",
-                sha256=digest,
-                size=kept.size,
-                path=kept.path,
-            )
-        )
-        thread.say(
-            session,
-            panic.incident_id or 0,
-            f"textfile:{panic.id}:{digest[:12]}",
-            text=f"{panic_ref(panic.id)}: the whole text, {len(panic.text.splitlines())} lines",
-            file=Path(told.path),
-            file_name=f"{stem}.txt",
-        )
+    async def _call_hooks(self) -> None:
+        """Hooks look things up elsewhere; a slow one must not hold up the next panic. `_HOOKS_WAITING` wait at most:
+        beyond that reading waits, and what is not read is safe on the disk."""
+        while not self._hooks.empty():
+            panic_id = self._hooks.get_nowait()
+            for hook in self.context.on_panic:
+                try:
+                    await hook(panic_id)
+                except Exception:
+                    log.exception("intake.hook_failed", panic=panic_ref(panic_id))
 
     async def _failed(self, report_id: int, error: Exception) -> None:
         """The n-th failure parks the report: kept, told to admins, out of the way of the others."""

@@ -52,6 +52,7 @@ class Reading:
     closes: bool = False  # only adds to a panic that is known
     live: LiveTold | None = None
     running_boot_id: str | None = None
+    ring: str | None = None  # as a person said it; the inventory knows better
 
 
 def read_report(body: Mapping[str, Any], *, host: str, received_at: datetime) -> Reading:
@@ -96,6 +97,7 @@ def read_report(body: Mapping[str, Any], *, host: str, received_at: datetime) ->
         closes=body.get("closes") is True,
         live=_live(body.get("live")) if source == "netconsole" else None,
         running_boot_id=_boot_id(body.get("boot_id")),
+        ring=_word(body.get("ring"), 60),
     )
 
 

@@ -33,24 +33,39 @@ class Senders:
         self, inventory: Inventory, sources: Mapping[str, str] | None = None, *, allow_unknown: bool = False
     ) -> None:
         self.allow_unknown = allow_unknown
+        self._inventory = inventory
+        self._sources = dict(sources or {})
+        self._looked_up: dict[str, str] = {}
+        self._look()
+
+    def _look(self) -> None:
+        """From the inventory as it is now. What DNS said of names that are still there stays."""
+        self._version = self._inventory.version
         self._exact: dict[str, str] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, str]] = []
-        self._looked_up: dict[str, str] = {}
-        self.names: dict[str, str] = {}  # host -> the name to look up
-        for entry in inventory.entries:
+        self._names: dict[str, str] = {}
+        for entry in self._inventory.entries:
             if entry.is_pattern:
                 continue
             try:
-                self._exact[plain_address(entry.address or entry.name)] = entry.name.lower()
+                self._exact.setdefault(plain_address(entry.address or entry.name), entry.name.lower())
             except ValueError:
-                self.names[entry.name.lower()] = entry.address or entry.name
-        for written, host in (sources or {}).items():
+                self._names.setdefault(entry.name.lower(), entry.address or entry.name)
+        self._looked_up = {a: h for a, h in self._looked_up.items() if h in self._names}
+        for written, host in self._sources.items():
             network = ip_network(written)
             if network.num_addresses == 1:
                 self._exact[plain_address(str(network.network_address))] = host.lower()
             else:
                 self._networks.append((network, host.lower()))
         self._networks.sort(key=lambda pair: -pair[0].prefixlen)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """host -> the name to look up."""
+        if self._version != self._inventory.version:
+            self._look()
+        return self._names
 
     def host_of(self, address: str) -> str | None:
         """The host's name, None for an unknown address. `address` in the spelling of `plain_address`."""
@@ -64,6 +79,8 @@ class Senders:
         return self._known(address) is not None
 
     def _known(self, address: str) -> str | None:
+        if self._version != self._inventory.version:
+            self._look()
         found = self._exact.get(address) or self._looked_up.get(address)
         if found is None and self._networks:
             parsed = ip_address(address)

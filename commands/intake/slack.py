@@ -22,16 +22,22 @@ def register(router: Router, desk: IntakeDesk) -> None:
             raise BadArguments(
                 "it is `quarantine`, or `quarantine accept R-12`.", example="/panic quarantine accept R-12"
             )
-        report_id = parse_ref(words[1], "R")
+        await take_in(ask, words[1])
+
+    async def accept(ask: Ask) -> None:
+        """The button of the App Home."""
+        await take_in(ask, ask.value or "")
+
+    async def take_in(ask: Ask, word: str) -> None:
+        report_id = parse_ref(word, "R")
         report = await desk.release(report_id, request_id=ask.request_id) if report_id else None
         if report is None:
-            raise NotFound(
-                f"no report {code(words[1][:40])} is in quarantine. `/panic quarantine` lists them."
-            )
+            raise NotFound(f"no report {code(word[:40])} is in quarantine. `/panic quarantine` lists them.")
         await ask.reply(
             f"{report_ref(report.id)} of {code(report.host)} is taken in; its thread opens in a moment."
         )
 
+    router.action("quarantine.accept", accept, role=Role.ADMIN)
     router.verb(
         "quarantine",
         quarantine,

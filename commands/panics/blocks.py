@@ -166,13 +166,18 @@ def empty_message(
     return text, [b.section("\n".join(lines))]
 
 
-def show_message(found: PanicRecord, link: str | None) -> tuple[str, list[b.Block]]:
-    """The whole record within Slack's limits; what does not fit is counted, the newest of the timeline stays."""
+def show_message(found: PanicRecord, link: str | None, known: str = "") -> tuple[str, list[b.Block]]:
+    """The whole record within Slack's limits; what does not fit is counted, the newest of the timeline stays.
+
+    `known`: the known cause, in mrkdwn; it stands before anything else.
+    """
     panic = found.panic
     ref = panic_ref(panic.id)
     title = f"{panic.host}: {redacted(panic.title, panic.host)}"
     made = [b.section(f"*{linked(ref, link)} · {escape(shorten(title, 250))}*")]
     made.append(b.context(" · ".join(_standing(found))))
+    if known:
+        made.append(b.section(cut(known, 1600)))
     made.append(b.section(cut("\n".join(_facts(found)))))
     crash = _told_crash(panic.crash_lines or panic.text, panic.host)
     made.append(

@@ -15,16 +15,22 @@ from integrations.slack.text import code, shorten
 
 # In the order in which a night goes. A verb that is in no group is still listed, under "More".
 GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
-    (":fire: A host panicked", ("triage", "cancel", "evidence", "copy", "analyze", "link", "unlink")),
+    (
+        ":fire: A host panicked",
+        ("triage", "report", "cancel", "evidence", "copy", "analyze", "link", "unlink"),
+    ),
     (
         ":busts_in_silhouette: The incident",
         ("ack", "assign", "note", "known", "unknown", "resolve", "reopen"),
     ),
-    (":mag: Looking back", ("list", "show", "similar", "timeline", "top", "trends", "export", "sweep")),
+    (
+        ":mag: Looking back",
+        ("list", "show", "card", "similar", "timeline", "top", "trends", "export", "sweep"),
+    ),
     (":pencil2: Correcting the bot", ("merge", "split", "reclassify", "undo")),
-    (":file_cabinet: What is kept", ("retention", "pin", "unpin", "hold", "release")),
+    (":file_cabinet: What is kept", ("retention", "pin", "unpin", "hold", "release", "fetch", "forget")),
     (":no_bell: Planned work", ("silence", "unsilence", "silences")),
-    (":key: For admins", ("quarantine",)),
+    (":key: For admins", ("quarantine", "inventory")),
     (":grey_question: About this", ("help", "whoami")),
 )
 FILTER_HELP: Mapping[str, str] = {

@@ -14,6 +14,7 @@ from commands.access import Role
 from commands.context import Context
 from commands.errors import BadArguments, NotFound
 from commands.filters import EXAMPLE, parse_filters, split_words, tidy
+from commands.incident.causes import known_line
 from commands.incident.lookup import panic_meant
 from commands.panics.blocks import (
     COUNTED,
@@ -24,8 +25,10 @@ from commands.panics.blocks import (
     list_message,
     show_message,
 )
+from commands.panics.card import register_card
 from commands.panics.incident_blocks import incident_message, timeline_message
 from commands.panics.manual import help_message, verb_message, whoami_message
+from commands.panics.reporting import register_reporting
 from commands.permalinks import permalinks
 from commands.router import Ask, Router
 from commands.timeline import TURN as TIMELINE_TURN
@@ -79,7 +82,10 @@ def register(router: Router, ctx: Context) -> None:
         example=f"{command} whoami",
         acts=False,
     )
+    register_card(router, ctx)
+    register_reporting(router, ctx)
     router.action("panics.page", desk.page, role=Role.VIEWER, acts=False)
+    router.action("panics.show", desk.show, role=Role.VIEWER, acts=False)
     router.action(TIMELINE_TURN, desk.timeline, role=Role.VIEWER, acts=False)
 
 
@@ -99,14 +105,14 @@ class Reading:
 
     async def show(self, ask: Ask) -> None:
         words = ask.words()
-        word = words[0] if words else None
+        word = words[0] if words else ask.value
         incident_id = parse_ref(word, "I") if word else None
         if incident_id is not None:
             await self._show_incident(ask, incident_id)
             return
-        found = await self.ctx.db.read(lambda s: _record_meant(s, ask, word))
+        found, known = await self.ctx.db.read(lambda s: _record_meant(s, ask, word))
         links = await permalinks(self.ctx.slack, [(found.panic.incident_id, found.channel, found.ts)])
-        text, blocks = show_message(found, links.get(found.panic.incident_id or 0))
+        text, blocks = show_message(found, links.get(found.panic.incident_id or 0), known)
         await ask.reply(text, blocks)
 
     async def _show_incident(self, ask: Ask, incident_id: int) -> None:
@@ -202,12 +208,13 @@ def read_turn(value: str) -> tuple[str, Turn]:
     return line, Turn(moment, offset, upto, place, bool(back))
 
 
-def _record_meant(session: Session, ask: Ask, word: str | None) -> PanicRecord:
+def _record_meant(session: Session, ask: Ask, word: str | None) -> tuple[PanicRecord, str]:
+    """The record, and the known cause in mrkdwn."""
     panic = panic_meant(session, ask, word)
     assert panic.id is not None
     found = record(session, panic.id)
     assert found is not None
-    return found
+    return found, known_line(session, found.panic)
 
 
 def _wider(session: Session, filters: Filters) -> tuple[list[Wider], bool]:

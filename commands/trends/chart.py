@@ -1,32 +1,30 @@
-"""A picture of trends as PNG, by matplotlib.
-
-Readable on Slack's light and dark themes: the picture has a ground of its own. The colours are Okabe's and Ito's, which
-people with any colour vision tell apart; hatches tell them apart without colour.
-"""
+"""A picture of trends as PNG, by matplotlib."""
 
 from __future__ import annotations
 
 import io
-import threading
 from datetime import UTC, datetime, time, timedelta
-from functools import cache
 from typing import Any
 
+from commands.plotting import (
+    DPI,
+    FAINT,
+    GREY,
+    GROUND,
+    HATCHES,
+    HEIGHT,
+    INK,
+    ONE_AT_A_TIME,
+    PALETTE,
+    WIDTH,
+    plain,
+)
 from commands.trends.picture import OTHER, Picture
-from integrations.slack.text import clean, shorten
-
-WIDTH, HEIGHT, DPI = 11.0, 5.2, 130
-GROUND, INK, FAINT = "#ffffff", "#1d1c1d", "#c9c9cc"
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")
-_GREY = "#8d8d92"
-_HATCHES = ("", "//", "", "\\\\", "..", "", "xx")
-# matplotlib's caches of fonts and text are not made for several threads.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 def draw(picture: Picture) -> bytes:
     """The PNG's bytes. Takes half a second of a processor, and seconds the first time: never in the event loop."""
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         return _draw(picture)
 
 
@@ -50,11 +48,11 @@ def _draw(picture: Picture) -> bytes:
             series.panics,
             width=picture.width * 0.9,
             bottom=under,
-            color=_GREY if is_rest else PALETTE[number % len(PALETTE)],
-            hatch="" if is_rest else _HATCHES[number % len(_HATCHES)],
+            color=GREY if is_rest else PALETTE[number % len(PALETTE)],
+            hatch="" if is_rest else HATCHES[number % len(HATCHES)],
             edgecolor=GROUND,
             linewidth=0.3,
-            label=f"{_plain(series.label, 60)}  {sum(series.panics):,}",
+            label=f"{plain(series.label, 60)}  {sum(series.panics):,}",
         )
         under = [low + more for low, more in zip(under, series.panics, strict=True)]
     top = max([*under, 1])
@@ -72,7 +70,7 @@ def _draw(picture: Picture) -> bytes:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_ylabel("panics a day" if picture.width == 1 else "panics a week", color=INK)
     axes.set_title(
-        _plain(picture.title, 110), loc="left", color=INK, fontsize=13, fontweight="bold", parse_math=False
+        plain(picture.title, 110), loc="left", color=INK, fontsize=13, fontweight="bold", parse_math=False
     )
     axes.tick_params(colors=INK)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
@@ -91,18 +89,3 @@ def _draw(picture: Picture) -> bytes:
     made = io.BytesIO()
     figure.savefig(made, format="png", facecolor=GROUND)
     return made.getvalue()
-
-
-def _plain(text: str, width: int) -> str:
-    """A stranger's text as a picture can have it: one line, and a box for what the font has no sign for."""
-    line = shorten(" ".join(clean(text).split()), width).lstrip("_") or "-"
-    known = _signs()
-    return "".join(sign if ord(sign) in known else "□" for sign in line)
-
-
-@cache
-def _signs() -> frozenset[int]:
-    """The code points of the font that matplotlib brings along."""
-    from matplotlib import font_manager
-
-    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())

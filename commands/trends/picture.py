@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from storage.tallies import Daily, Rollout
+from storage.trend import Rollout, Trend
 
 SHOWN = 7  # values; the rest is one bar, "other"
 MARKED = 12  # rollouts
@@ -66,28 +66,30 @@ class Picture:
 
 def compose(
     title: str,
-    days: Sequence[Daily],
+    found: Trend,
     first: date,
     last: date,
     rollouts: Sequence[Rollout],
     labels: Mapping[str, str],
 ) -> Picture:
-    """`labels`: value -> what the reader is shown; other values show themselves, an empty one "not known"."""
+    """Of `found` the SHOWN values with most panics have bars of their own. `labels`: value -> what the reader is shown;
+    other values show themselves, an empty one "not known"."""
     width = 1 if (last - first).days < _BY_DAY else 7
     starts = tuple(first + timedelta(days=n) for n in range(0, (last - first).days + 1, width))
     totals: Counter[str] = Counter()
-    for row in days:
+    for row in found.days:
         totals[row.value] += row.panics
     named = [value for value, _n in sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]]
     bars: dict[str, list[int]] = {value: [0] * len(starts) for value in named}
     rest = [0] * len(starts)
-    for row in days:
-        at = (row.day - first).days // width
+    counted = [(row.day, bars.get(row.value, rest), row.panics) for row in found.days]
+    for day, bar, panics in counted + [(day, rest, panics) for day, panics in found.rest]:
+        at = (day - first).days // width
         if 0 <= at < len(starts):
-            bars.get(row.value, rest)[at] += row.panics
+            bar[at] += panics
     series = [Series(labels.get(v) or v or "not known", tuple(bars[v])) for v in named]
     if any(rest):
-        series.append(Series(f"{OTHER} ({len(totals) - len(named)})", tuple(rest)))
+        series.append(Series(f"{OTHER} ({found.values - len(named)})", tuple(rest)))
     marked = _marked(rollouts)
     marks = tuple(Mark(chr(ord("A") + n), r.started.date(), r) for n, r in enumerate(marked))
     return Picture(title, starts, width, tuple(series), marks, len(rollouts) - len(marked))

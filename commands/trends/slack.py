@@ -18,7 +18,7 @@ from commands.incident.wording import redacted
 from commands.router import Ask, Router
 from commands.trends.blocks import NOUNS, top_message, trends_comment
 from commands.trends.chart import draw
-from commands.trends.picture import Picture, compose
+from commands.trends.picture import SHOWN, Picture, compose
 from commands.trends.questions import TrendAsked, read_top, read_trends
 from commands.trends.table import csv_of
 from integrations.slack.errors import SlackRefused
@@ -26,7 +26,8 @@ from integrations.slack.text import code
 from storage.filters import Filters
 from storage.queries import count_panics, list_rows, newest_panic_id
 from storage.rollups import Cut
-from storage.tallies import daily, rollouts, signature_titles, top
+from storage.tallies import signature_titles, top
+from storage.trend import rollouts, trend
 
 EXPORTED = 10_000  # rows of a table that goes to Slack
 _NOT_THERE = ("not_in_channel", "channel_not_found")
@@ -124,14 +125,14 @@ class Trends:
 
 def picture_of(session: Session, asked: TrendAsked) -> Picture:
     """The picture's data, from the roll-ups."""
-    days = daily(session, asked.filters, asked.cut)
-    labels = {row.value: redacted(row.value) for row in days}
+    found = trend(session, asked.filters, asked.cut, shown=SHOWN)
+    labels = {row.value: redacted(row.value) for row in found.days}
     if asked.cut is Cut.SIGNATURE:
         named = signature_titles(session, sorted(labels))
         labels |= {key: redacted(title) for key, title in named.items() if title}
     line = f" · {asked.line}" if asked.line else ""
     told = rollouts(session, asked.first, asked.last)
-    return compose(f"Panics by {NOUNS[asked.cut]}{line}", days, asked.first, asked.last, told, labels)
+    return compose(f"Panics by {NOUNS[asked.cut]}{line}", found, asked.first, asked.last, told, labels)
 
 
 def table_of(session: Session, filters: Filters, most: int) -> tuple[str, int, int]:

@@ -70,3 +70,6 @@ class S3Place(Place):
 
     def free(self) -> int | None:
         return None
+
+    def sign(self, path: str, seconds: int) -> str | None:
+        return cast("str", self.fs.sign(path, expiration=seconds))

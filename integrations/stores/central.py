@@ -119,6 +119,12 @@ class Shelf:
         with told(path):
             yield from self._place.chunks(path, start, length)
 
+    def sign(self, number: int, seconds: int) -> str | None:
+        """An address of a part, signed by the store for so long; None where the store makes none."""
+        path = self._place.path(self.folder, part_name(number))
+        with told(path):
+            return self._place.sign(path, seconds)
+
     def write_manifest(self, data: bytes) -> None:
         """Written and read back: without it, the folder is no copy."""
         path = self._place.path(self.folder, MANIFEST)

@@ -158,6 +158,10 @@ class Place(ABC):
             return {}
         return {posixpath.basename(str(r["name"])): int(r["size"] or 0) for r in rows if r["type"] == "file"}
 
+    def sign(self, path: str, seconds: int) -> str | None:
+        """An address at which anybody may read the file for so long; None where the store makes none."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Gives the connection back."""
 

@@ -96,6 +96,42 @@ def upgrade(url: str) -> tuple[str | None, str]:
             return before, head()
 
 
+def revisions() -> frozenset[str]:
+    """Those that this version of the code knows."""
+    return frozenset(script.revision for script in _scripts().walk_revisions())
+
+
+def tables_of(revision: str) -> frozenset[str]:
+    """The tables that this revision has, without those that the database keeps by itself."""
+    if revision == head():
+        return OURS
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        _engine(f"sqlite:///{scratch}/history.db") as engine,
+        engine.connect().execution_options(panicroom_write=True) as connection,
+        connection.begin(),
+    ):
+        create_at(connection, revision)
+        return frozenset(inspect(connection).get_table_names()) - {"alembic_version"}
+
+
+def tables_kept() -> frozenset[str]:
+    """All that is ours in a database of this revision: the tables, what is derived of them, and the versions."""
+    return OURS | frozenset(derived.DERIVED.tables) | {"alembic_version", "panic_derived"}
+
+
+def create_at(connection: Connection, revision: str) -> None:
+    """The empty tables of a revision, in the caller's transaction; nothing is derived yet."""
+    command.upgrade(_config(connection), revision)
+
+
+def complete(connection: Connection) -> None:
+    """From an earlier revision whose tables were filled to this version's, with all that is derived."""
+    command.upgrade(_config(connection), "head")
+    _check_foreign_keys(connection)
+    derived.install(connection, again=True)
+
+
 def check(url: str) -> list[str]:
     """How the database's schema differs from the tables in the code, a line each; none when it is the same."""
     with _engine(url) as engine, engine.connect() as connection:
@@ -178,8 +214,7 @@ def _refuse_strangers(connection: Connection, revision: str | None) -> None:
         if present:
             raise UnknownSchema(f"{(UnknownSchema.__doc__ or '').strip()} Found: {', '.join(present[:5])}.")
         return
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if revision not in known:
+    if revision not in revisions():
         raise DatabaseTooNew(
             f"{(DatabaseTooNew.__doc__ or '').strip()} It is at revision {revision}; this version knows up to {head()}."
         )

@@ -19,7 +19,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[tuple[Tracker, str]]]
     async def start(**options: Any) -> tuple[Tracker, str]:
         options.setdefault("clock", lambda: NOW)
         tracker = Tracker(options.pop("tickets", seed(NOW)), **options)
-        runner = web.AppRunner(make_app(tracker))
+        runner = web.AppRunner(make_app(tracker), shutdown_timeout=0.5)
         await runner.setup()
         runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -245,7 +245,7 @@ async def test_what_may_pass_is_transient_and_tried_once(
 
 async def test_a_slow_jira_holds_neither_the_caller_nor_the_loop(jira: Jira) -> None:
     tracker = jira.tracker(timeout=0.2)
-    jira.stand_in.fail("slow", delay=10.0)
+    jira.stand_in.fail("slow", delay=60.0)
     ticks = 0
 
     async def tick() -> None:
@@ -258,9 +258,9 @@ async def test_a_slow_jira_holds_neither_the_caller_nor_the_loop(jira: Jira) -> 
     started = time.monotonic()
     with pytest.raises(TrackerDown, match=r"no answer in 0\.2 s"):
         await tracker.get("OPS-1182")
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 45
     ticking.cancel()
-    assert ticks > 10
+    assert ticks, "the loop stood still meanwhile"
 
 
 async def test_nobody_there_is_transient_and_the_token_is_in_no_message() -> None:

@@ -40,6 +40,7 @@ class DumpHost:
         self.before_cut: Callable[[], None] = lambda: None
         self.hold_at: int | None = None  # bytes of a stream after which it waits for `go`
         self.fails: set[str] = set()  # verbs that end with an error
+        self.at_stat: Callable[[], None] = lambda: None  # before the dump is looked at
         self.held = asyncio.Event()
         self.go = asyncio.Event()
         self.before_hash: Callable[[], Awaitable[str | None]] | None = None  # may give a digest of its own
@@ -122,6 +123,8 @@ class DumpHost:
         if not file.is_file():
             process.stderr.write(f"panicroom-host: no such file in the crash directory: {rel}\n".encode())
             return 1
+        if verb == "stat":
+            self.at_stat()
         size = file.stat().st_size
         if verb in self.fails:
             process.stderr.write(b"panicroom-host: input/output error\n")

@@ -101,7 +101,7 @@ def test_a_manifest_that_finds_no_room_is_none(small: Path) -> None:
         assert [f.name for f in (small / "P-1-x").iterdir()] == ["manifest.json"]
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 async def test_a_disk_that_fills_up_during_the_copy_is_told_and_gone_on_with(
     make_scene: Make, small: Path
 ) -> None:

@@ -25,7 +25,7 @@ async def start_bot(folder: Path, *more: str) -> Script:
             return process
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 async def test_a_killed_copy_goes_on_at_the_part(make_scene: Make) -> None:
     scene: Scene = await make_scene(start=False)
     told = {

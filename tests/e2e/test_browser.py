@@ -14,6 +14,7 @@ from playwright.async_api import Page, async_playwright, expect
 from bot.demo.supervisor import Demo
 from tests.e2e.conftest import chromium
 
+pytestmark = pytest.mark.timeout(300)  # its steps have deadlines of their own
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -44,11 +45,11 @@ async def test_the_demo_page_tells_the_whole_story(
     _demo, address = await asyncio.to_thread(start_demo)
     await page.goto(address)
     parent = page.locator("[data-ts]", has_text="web-17 panicked: NULL pointer dereference").first
-    await expect(parent).to_be_visible(timeout=30_000)
+    await expect(parent).to_be_visible(timeout=60_000)
     await expect(page.get_by_text("This is a demo of Panicroom")).to_be_visible()
     await parent.get_by_role("button", name=re.compile("repl")).first.click()
     thread = page.get_by_role("complementary", name=re.compile("thread", re.IGNORECASE))
-    await expect(thread).to_contain_text("Call Trace", timeout=20_000)
+    await expect(thread).to_contain_text("Call Trace", timeout=60_000)
     await thread.get_by_role("button", name="Run triage").first.click()
     await expect(thread).to_contain_text("next panic", timeout=60_000)
     await thread.get_by_role("button", name="Collect evidence").first.click()

@@ -22,6 +22,7 @@ from bot.demo.workspace.testing import running_workspace, visible_text
 from integrations.inbound import signed_headers
 from tests.bench._process import REPORT_SECRET, bot_process, free_port
 
+pytestmark = pytest.mark.timeout(300)  # its steps have deadlines of their own
 SSHD = Path("/usr/sbin/sshd")
 HELPER = Path(__file__).parents[2] / "deploy" / "host" / "panicroom-host"
 STAMP = "202611230532"
@@ -53,7 +54,7 @@ def sshd(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     with (tmp_path / "sshd.log").open("wb") as log:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", tmp_path / "sshd_config"], stderr=log)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 45
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -116,13 +117,13 @@ ring = "lab"
         async with http.post(f"{url}/v1/panics", data=body, headers=headers) as answer:
             assert answer.status == 202, await answer.text()
         parent = await slack.message(
-            "real-1 panicked: NULL pointer dereference in labcrash_read_cookie", timeout=20
+            "real-1 panicked: NULL pointer dereference in labcrash_read_cookie", timeout=60
         )
         on_call = slack.person("U0ONCALL")
         await on_call.click(parent, "Run triage")
         parent = await slack.changed(parent, lambda m: "Runbook 6/6" in visible_text(m), timeout=90)
         kernel = subprocess.run(["uname", "-r"], capture_output=True, text=True, check=True).stdout.strip()
-        told = await slack.reply(parent, lambda m: "Ready for the next panic" in visible_text(m), timeout=20)
+        told = await slack.reply(parent, lambda m: "Ready for the next panic" in visible_text(m), timeout=60)
         assert kernel in visible_text(told)
         await on_call.click(parent, "Collect evidence")
         bundle = await slack.reply(

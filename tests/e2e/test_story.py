@@ -21,6 +21,7 @@ import pytest
 from bot.demo.supervisor import Demo
 from bot.demo.workspace.testing import visible_text, visiting
 
+pytestmark = pytest.mark.timeout(300)  # its steps have deadlines of their own
 Start = Callable[..., tuple[Demo, str]]
 
 
@@ -35,7 +36,7 @@ async def test_a_panic_becomes_a_thread_and_the_thread_does_the_work(
     demo, page = await start(start_demo, socket_mode=socket_mode)
     async with visiting(page) as slack:
         parent = await slack.message(
-            "web-17 panicked: NULL pointer dereference in labcrash_read_cookie", timeout=30
+            "web-17 panicked: NULL pointer dereference in labcrash_read_cookie", timeout=60
         )
         seen = visible_text(parent)
         for fact in (
@@ -48,10 +49,10 @@ async def test_a_panic_becomes_a_thread_and_the_thread_does_the_work(
             "first panic",
         ):
             assert fact in seen
-        text = await slack.reply(parent, "Modules linked in: labcrash(OE)", timeout=20)
+        text = await slack.reply(parent, "Modules linked in: labcrash(OE)", timeout=60)
         assert "labcrash_do_null+0xc/0x20 [labcrash]" in visible_text(text)
         whole = await slack.reply(
-            parent, lambda m: any(f["name"] == "P-1-dmesg.txt" for f in m.get("files", [])), timeout=20
+            parent, lambda m: any(f["name"] == "P-1-dmesg.txt" for f in m.get("files", [])), timeout=60
         )
         assert b"labcrash_read_cookie" in await slack.download(whole["files"][0])
 
@@ -75,16 +76,16 @@ async def test_a_panic_becomes_a_thread_and_the_thread_does_the_work(
 
         await on_call.command("/panic link P-1 ops-1182")
         card = await slack.reply(
-            parent, lambda m: "OPS-1182" in visible_text(m) and "prod-2" in visible_text(m), timeout=30
+            parent, lambda m: "OPS-1182" in visible_text(m) and "prod-2" in visible_text(m), timeout=60
         )
         assert "6.1.0-56" in visible_text(card)
         await _ticket_was_told(demo, "OPS-1182")
 
         await on_call.command("/panic list host:web-*")
-        listed = await on_call.ephemeral("P-1", timeout=20)
+        listed = await on_call.ephemeral("P-1", timeout=60)
         assert "web-17" in visible_text(listed)
         await on_call.command("/panic list kernel:5.4.*")
-        assert "P-1" not in visible_text(await on_call.ephemeral("5.4", timeout=20))
+        assert "P-1" not in visible_text(await on_call.ephemeral("5.4", timeout=60))
 
 
 def _check_bundle(content: bytes) -> None:
@@ -109,7 +110,7 @@ async def _ticket_was_told(demo: Demo, key: str) -> None:
     ports = json.loads((demo.data / "ports.json").read_text())
     auth = {"Authorization": aiohttp.encode_basic_auth("bot@demo.invalid", "demo-tracker-token")}
     base = f"http://127.0.0.1:{ports['tracker']}/rest/api/2/issue/{key}"
-    async with asyncio.timeout(30), aiohttp.ClientSession(headers=auth) as http:
+    async with asyncio.timeout(60), aiohttp.ClientSession(headers=auth) as http:
         while True:
             async with http.get(f"{base}/comment") as answer:
                 comments = (await answer.json())["comments"]
@@ -127,7 +128,7 @@ async def test_a_killed_bot_loses_nothing_and_repeats_nothing(start_demo: Start)
     """kill -9 while triage waits for a host that is still rebooting; the demo starts the bot again."""
     demo, page = await start(start_demo)
     async with visiting(page) as slack:
-        await slack.message("web-17 panicked", timeout=30)
+        await slack.message("web-17 panicked", timeout=60)
         async with aiohttp.ClientSession() as http:
             await http.post(f"{page}/page/api/hosts/panic", json={"host": "db-3"})
         assert demo.bot is not None
@@ -163,7 +164,7 @@ def triage_runs(demo: Demo) -> list[tuple[str, int]]:
 async def test_a_second_start_keeps_what_was(start_demo: Start, tmp_path: Path) -> None:
     demo, page = await start(start_demo)
     async with visiting(page) as slack:
-        await slack.message("web-17 panicked", timeout=30)
+        await slack.message("web-17 panicked", timeout=60)
     await asyncio.to_thread(demo.stop)
     _again, page = await start(start_demo, data=tmp_path / "demo")
     async with visiting(page) as slack:
@@ -171,7 +172,7 @@ async def test_a_second_start_keeps_what_was(start_demo: Start, tmp_path: Path) 
         assert len([m for m in history if "web-17 panicked" in m.get("text", "")]) == 1
         await slack.person("U0ONCALL").command("/panic show P-1")
         assert "labcrash_read_cookie" in visible_text(
-            await slack.person("U0ONCALL").ephemeral("P-1", timeout=20)
+            await slack.person("U0ONCALL").ephemeral("P-1", timeout=60)
         )
 
 

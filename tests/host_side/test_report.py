@@ -441,7 +441,7 @@ def test_killed_while_it_sends_it_goes_on_and_tells_it_once(
     silent = wall()
     host.settings["url"] = silent.url
     process = host.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 45
     while not silent.seen:
         assert time.monotonic() < deadline
         time.sleep(0.01)  # waits for a condition with a deadline
@@ -469,7 +469,7 @@ def test_two_runs_at_once(host: Host, wall: Callable[..., Wall]) -> None:
     silent = wall()
     host.settings["url"] = silent.url
     process = host.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 45
     while not silent.seen:
         assert time.monotonic() < deadline
         time.sleep(0.01)  # waits for a condition with a deadline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,12 +59,19 @@ async def test_many_writes_are_few_commits_and_a_bad_one_harms_no_other(db: Data
 
 
 async def test_who_is_cancelled_stops_nobody_elses_write(db: Database) -> None:
-    together = Together(db)
-    first = asyncio.create_task(together.write(lambda s: s.add(request("first"))))
-    await asyncio.sleep(0)
+    together, begun, go = Together(db), threading.Event(), threading.Event()
+
+    def slowly(session: Session) -> None:
+        begun.set()
+        assert go.wait(45)
+        session.add(request("first"))
+
+    first = asyncio.create_task(together.write(slowly))
+    assert await asyncio.to_thread(begun.wait, 45)
     others = [asyncio.create_task(together.write(lambda s, n=n: s.add(request(f"n{n}")))) for n in range(3)]
     await asyncio.sleep(0)
     others[1].cancel()
+    go.set()
     await asyncio.gather(first, others[0], others[2])
     assert others[1].cancelled()
     assert await together.write(lambda s: len(s.exec(select(AuditEntry)).all())) == 0

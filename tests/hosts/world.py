@@ -32,7 +32,7 @@ async def nobody(_group: str) -> list[str]:
     return []
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 45) -> Any:
     """Awaits a condition with a deadline; returns what it returned."""
     deadline = time.monotonic() + seconds
     while True:

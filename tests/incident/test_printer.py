@@ -170,10 +170,24 @@ async def test_a_post_whose_answer_was_lost_is_found(tmp_path: Path, ws: Running
 async def test_a_post_that_lands_between_the_two_looks_is_not_made_again(
     tmp_path: Path, ws: RunningWorkspace
 ) -> None:
-    async with floor(tmp_path, ws, look_again=1.5) as bot:
-        await ws.fail("chat.postMessage", "late_landing", delay=0.8)
+    async with floor(tmp_path, ws, look_again=60) as bot:
+        await ws.fail("chat.postMessage", "late_landing", delay=600)
         await outbox(bot, "late")
+
+        async def looked() -> bool:
+            return (await message(bot, "late")).looked == 1
+
+        async def landed() -> bool:
+            return len(await ours(ws, "late")) == 1
+
+        await until(looked)
+        ws.workspace.faults.landing.set()
+        await until(landed)
+        bot.clock.forward(seconds=61)
+        bot.printer.wake()
         done = await in_state(bot, "late", MessageState.SENT)
+        bot.clock.forward(seconds=61)
+        bot.printer.wake()
         await checked_for_doubles(bot, "late")
         assert await ours(ws, "late") == [done.ts]
         assert len(await ws.calls("chat.postMessage")) == 1
@@ -182,15 +196,18 @@ async def test_a_post_that_lands_between_the_two_looks_is_not_made_again(
 async def test_a_double_that_lands_after_the_second_look_is_removed(
     tmp_path: Path, ws: RunningWorkspace
 ) -> None:
-    async with floor(tmp_path, ws, look_again=0.1, double_checks=(0.1, 1.2, 0.2)) as bot:
-        await ws.fail("chat.postMessage", "late_landing", delay=0.9)
+    async with floor(tmp_path, ws, look_again=0.1, double_checks=(60, 0.2)) as bot:
+        await ws.fail("chat.postMessage", "late_landing", delay=600)
         await outbox(bot, "very-late")
         done = await in_state(bot, "very-late", MessageState.SENT)
+        ws.workspace.faults.landing.set()
 
         async def two() -> bool:
             return len(await ours(ws, "very-late")) == 2
 
         await until(two)
+        bot.clock.forward(seconds=61)
+        bot.printer.wake()
         await checked_for_doubles(bot, "very-late")
         assert await ours(ws, "very-late") == [done.ts]
         assert len(await ws.calls("chat.postMessage")) == 2
@@ -205,7 +222,7 @@ async def test_edits_in_between_do_not_prolong_the_search_for_doubles(
         await outbox(bot, "edited", renderer="test.number", subject_id=1, payload=None)
         await in_state(bot, "edited", MessageState.SENT)
         looks = 0
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 45
         while (await message(bot, "edited")).check_doubles_at is not None:
             assert time.monotonic() < deadline
             await bot.db.write(lambda s: thread.redraw(s, "edited"))
@@ -292,8 +309,8 @@ async def test_a_busy_message_starves_nobody(tmp_path: Path, ws: RunningWorkspac
             drawn_numbers[2] = 77
             await bot.db.write(lambda s: thread.redraw(s, "other"))
             await outbox(bot, "new-parent")
-            await in_state(bot, "new-parent", MessageState.SENT, 5)
-            await ws.message("number 77", timeout=5)
+            await in_state(bot, "new-parent", MessageState.SENT)
+            await ws.message("number 77", timeout=45)
         finally:
             running = False
             await task

@@ -18,7 +18,7 @@ from tests.page.gallery import DETAILS, FORM, HOME, option, section
 
 Json = dict[str, Any]
 
-DEADLINE = 10.0
+DEADLINE = 45.0
 
 
 class PageApp:

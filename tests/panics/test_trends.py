@@ -22,7 +22,7 @@ from commands.trends.slack import register
 from commands.trends.table import cell
 from storage import ChangeRecord, Panic, Signature
 from storage.rollups import Cut
-from storage.tallies import Daily, Rollout
+from storage.trend import Daily, Rollout, Trend
 
 NOW = datetime(2026, 11, 23, 9, 14, tzinfo=UTC)
 
@@ -158,14 +158,18 @@ VALUES = st.lists(
 )  # fmt: skip
 
 
-@given(VALUES, st.integers(0, 399), st.integers(0, 30))
-def test_a_picture_leaves_nothing_out(values: list[tuple[int, str, int]], length: int, marks: int) -> None:
+@given(VALUES, VALUES, st.integers(0, 399), st.integers(0, 30))
+def test_a_picture_leaves_nothing_out(
+    values: list[tuple[int, str, int]], others: list[tuple[int, str, int]], length: int, marks: int
+) -> None:
     first = date(2025, 11, 1)
     last = first + timedelta(days=length)
     days = [Daily(first + timedelta(days=n), v, count) for n, v, count in values if 0 <= n <= length]
+    rest = tuple((first + timedelta(days=n), count) for n, _v, count in others if 0 <= n <= length)
     told = [Rollout(f"OPS-{n}", "kernel", "", NOW - timedelta(days=n), "") for n in range(marks)]
-    picture = compose("title", days, first, last, told, {})
-    assert picture.total == sum(d.panics for d in days)
+    found = Trend(tuple(days), rest, len({d.value for d in days}) + bool(rest))
+    picture = compose("title", found, first, last, told, {})
+    assert picture.total == sum(d.panics for d in days) + sum(n for _day, n in rest)
     assert len(picture.series) <= SHOWN + 1
     assert len(picture.marks) == min(marks, MARKED)
     assert len(picture.marks) + picture.unmarked == marks
@@ -179,7 +183,7 @@ def test_any_text_can_be_drawn(names: list[str]) -> None:
     first = date(2026, 11, 1)
     days = [Daily(first, name, 1) for name in names]
     told = [Rollout(names[0], "kernel", names[0], datetime(2026, 11, 2, tzinfo=UTC), "")]
-    picture = compose(names[0], days, first, date(2026, 11, 5), told, {})
+    picture = compose(names[0], Trend(tuple(days), (), len(days)), first, date(2026, 11, 5), told, {})
     assert draw(picture).startswith(b"\x89PNG")
 
 

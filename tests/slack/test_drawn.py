@@ -150,7 +150,7 @@ def test_an_incident_of_two_thousand_hosts_fits(db: Database) -> None:
         drawn = draw("incident", session, incident.id or 0)
         assert drawn is not None
         takes((drawn.text, drawn.blocks))
-        assert "2000 hosts panicked" in drawn.text
+        assert "2,000 hosts panicked" in drawn.text
         session.rollback()
 
 

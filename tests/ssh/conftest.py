@@ -112,7 +112,7 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
         log = (folder / "log").open("wb")
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
         running.append(process)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 45
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()

@@ -187,12 +187,15 @@ async def test_a_stuck_command_is_ended_on_the_host_and_the_others_are_asked(
     """Also for root, whose commands sshd does not signal, and also one that ignores SIGTERM."""
     stuck = ["sh", "-c", "trap '' TERM; echo begun; while :; do sleep 0.1; done", "stuck"]
     async with clients(sshd.config()).connect(sshd.host) as session:
-        many = [session.request(stuck, timeout=1), session.request(["echo", "next"])]
-        done = await session.run_many(many)
-    assert done[0].timed_out
-    assert done[0].exit_status is None
+        for seconds in (1, 5, 25):  # a busy host may not have begun within the first
+            many = [session.request(stuck, timeout=seconds), session.request(["echo", "next"])]
+            done = await session.run_many(many)
+            assert done[0].timed_out
+            assert done[0].exit_status is None
+            assert done[1].text == "next\n"
+            if done[0].stdout:
+                break
     assert done[0].stdout == b"begun\n"
-    assert done[1].text == "next\n"
     assert await gone(stuck)
 
 
@@ -208,7 +211,7 @@ async def test_a_command_that_nobody_waits_for_ends_on_the_host(
     work = asyncio.create_task(
         session.run_many([request, session.request(["echo", "next"])], limit=0.7 if how == "limit" else None)
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 45
     while not alive(argv) and not work.done():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -394,7 +397,7 @@ def test_places_are_never_more_than_there_are_and_none_is_lost(
 
 
 async def test_an_idle_connection_is_used_again_then_closed(sshd: Sshd, clients: Clients) -> None:
-    client = clients(sshd.config(idle_seconds=0.3))
+    client = clients(sshd.config(idle_seconds=60))
     async with client.connect(sshd.host) as session:
         first = await session.run(["sh", "-c", "echo $SSH_CONNECTION"])
     async with client.connect(sshd.host) as session:
@@ -402,7 +405,11 @@ async def test_an_idle_connection_is_used_again_then_closed(sshd: Sshd, clients:
         assert session.is_open
     assert first.text == second.text
     assert client.connected == 1
-    await until(lambda: client.connected == 0)
+    brief = clients(sshd.config(idle_seconds=0.1))  # one of its own: nothing is asked while that runs out
+    async with brief.connect(sshd.host) as session:
+        await session.run(["true"])
+        assert brief.connected == 1
+    await until(lambda: brief.connected == 0)
 
 
 async def test_an_idle_connection_whose_host_died_is_not_trusted(stage: Stages, clients: Clients) -> None:

@@ -61,17 +61,15 @@ async def test_a_command_that_never_ends_and_never_speaks_times_out(stage: Stage
 
     there = await stage(sulk)
     async with clients(there.config).connect(there.host) as session:
-        started = time.monotonic()
         done = await session.run(["df"], timeout=0.5)
         await asyncio.wait_for(killed.wait(), 45)
     assert done.timed_out
     assert done.exit_status is None
-    assert time.monotonic() - started < 10
 
 
 async def test_a_stream_that_drips_does_not_outlive_the_time_out(stage: Stages, clients: Clients) -> None:
     async def drip(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        for _ in range(600):
+        for _ in range(2000):
             process.stdout.write(b".")
             await asyncio.sleep(0.05)
 
@@ -80,7 +78,7 @@ async def test_a_stream_that_drips_does_not_outlive_the_time_out(stage: Stages, 
         done = await session.run(["dmesg"], timeout=1)
     assert done.timed_out
     assert done.stdout.strip(b".") == b""
-    assert 1 <= done.seconds < 10
+    assert 1 <= done.seconds < 60  # it drips for 100 s
 
 
 async def test_a_command_killed_by_a_signal_has_no_status(stage: Stages, clients: Clients) -> None:
@@ -150,7 +148,7 @@ async def test_a_port_that_does_not_speak_ssh(greeting: bytes, clients: Clients)
         with pytest.raises(HostUnreachable) as failed:
             await clients(SshConfig(connect_timeout=1)).open(SshHost("odd", "127.0.0.1", port))
         assert not failed.value.permanent
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 45
     finally:
         server.close()
 
@@ -164,18 +162,25 @@ async def test_a_host_name_that_is_no_name_is_refused_before_any_connection(
 
 
 async def test_the_event_loop_stays_free_while_hosts_hang(stage: Stages, clients: Clients) -> None:
+    heard, ticked = 0, asyncio.Event()
+
     async def sulk(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        await asyncio.sleep(60)
+        """Answers once the loop has turned for a while; a blocking call in it would run into its time-out."""
+        nonlocal heard
+        heard += 1
+        await ticked.wait()
+        process.exit(0)
 
     there = await stage(sulk)
     async with clients(there.config).connect(there.host) as session:
-        hanging = asyncio.gather(*(session.run(["df"], timeout=1) for _ in range(3)))
-        worst, last = 0.0, time.monotonic()
-        while not hanging.done():
+        hanging = asyncio.gather(*(session.run(["df"], timeout=45) for _ in range(3)))
+        while heard < 3 and not hanging.done():
             await asyncio.sleep(0.01)
-            worst, last = max(worst, time.monotonic() - last), time.monotonic()
-        assert all(d.timed_out for d in await hanging)
-    assert worst < 0.9, "a blocking call ran in the event loop"
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert not hanging.done(), "a blocking call ran in the event loop"
+        ticked.set()
+        assert [d.exit_status for d in await hanging] == [0, 0, 0]
 
 
 async def test_a_host_that_falls_silent_at_login_is_one_to_try_again(stage: Stages, clients: Clients) -> None:

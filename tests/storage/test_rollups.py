@@ -16,7 +16,8 @@ from storage import Database, Incident, Panic, migrations, rebuild_derived
 from storage.derived import install
 from storage.filters import Filters, Pattern
 from storage.rollups import Cut, Grain
-from storage.tallies import daily, spans, top
+from storage.tallies import spans, top
+from storage.trend import daily
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 FIXTURE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -45,7 +46,7 @@ def panic(facts: dict[str, Any]) -> Panic:
 def kept(db: Database) -> dict[str, list[Any]]:
     def read(session: Session) -> dict[str, list[Any]]:
         rows = session.connection().exec_driver_sql
-        tables = ("panic_day", "panic_tally", "panic_place")
+        tables = ("panic_pair", "panic_tally", "panic_place", "panic_spread")
         return {t: sorted(map(repr, rows(f"SELECT * FROM {t}").all())) for t in tables}
 
     return db.read_now(read)
@@ -87,7 +88,7 @@ async def test_a_move_between_incidents_changes_nothing(db: Database) -> None:
 
     db.write_now(move)
     assert kept(db) == before
-    assert before["panic_day"]
+    assert before["panic_pair"]
 
 
 @FIXTURE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from storage import Panic, Report, SlackMessage, SweepPlace, SweepRun
 from storage.inbox import ReportInbox
 from tests.hosts.world import World, close_world, make_fleet, make_world, until
 
+_requests = itertools.count(1)
 CHANNEL = "C0INCIDENTS"
 SPECS = (
     HostSpec("web-17", "null-deref", "prod-2", "Dell PowerEdge R640", "critical", "web"),
@@ -101,7 +103,7 @@ class Stage:
         visitor = Visitor(
             context, self.ssh, self.reports, self.config, CrashHistory(context, timedelta(seconds=120)), resolve=nothing
         )  # fmt: skip
-        self.desk = SweepDesk(context, visitor, self.config, channel=CHANNEL, read_within=10)
+        self.desk = SweepDesk(context, visitor, self.config, channel=CHANNEL, read_within=45)
         self.desk.on_place = lambda kind, outcome: self.counted.append((kind, outcome))
         self.desk.on_dumps = lambda what, count: self.counted.append((what, str(count)))
         return self.desk
@@ -125,7 +127,7 @@ class Stage:
         """Asked for, and waited for."""
         if not self.tasks:
             self.start()
-        begun = await self.desk.ask(words, "U0ONCALL", f"request-{id(object())}", CHANNEL)
+        begun = await self.desk.ask(words, "U0ONCALL", f"request-{next(_requests)}", CHANNEL)
         return await self.done(begun.run.id or 0)
 
     async def done(self, run_id: int) -> SweepRun:
@@ -136,7 +138,7 @@ class Stage:
         for task in self.tasks:
             if task.done():
                 task.result()
-        found: SweepRun = await until(ended, 20)
+        found: SweepRun = await until(ended)
         return found
 
     async def told(self, run_id: int) -> str:

@@ -164,9 +164,9 @@ async def test_a_helper_that_is_not_there_is_told_as_that(tmp_path: Path) -> Non
 
 async def test_who_asks_while_one_runs_joins_it(tmp_path: Path) -> None:
     async with stage(tmp_path, answer_seconds=0.05, parallelism=1) as here:
-        here.start()
         first = await here.desk.ask(("web-17",), "U0ONCALL", "r1", "C0INCIDENTS")
         second = await here.desk.ask(("db-3",), "U0OTHER", "r2", "C0ELSEWHERE")
+        here.start()  # not before: the first might be done when the second asks
         assert second.joined
         assert second.run.id == first.run.id
         assert second.channel == "C0INCIDENTS"
@@ -183,7 +183,7 @@ async def test_a_sweep_goes_on_after_a_restart_and_tells_nothing_twice(tmp_path:
         begun = await here.desk.ask((), "U0ONCALL", "r1", "C0INCIDENTS")
 
         async def one_was_found() -> bool:
-            return len(await here.found()) == 1
+            return len(await here.found()) >= 1
 
         await until(one_was_found)
         await here.kill()  # in mid-look: the report is committed, the place's row is not

@@ -30,7 +30,7 @@ from tests.ssh.conftest import Stage, stage
 __all__ = ["stage"]
 
 names = (f"triage-{n}" for n in itertools.count())
-QUICK = TriageConfig(patience=Patience(first=0.1, longest=0.2, give_up_after=20))
+QUICK = TriageConfig(patience=Patience(first=0.1, longest=0.2, give_up_after=120))
 
 
 def started(world: World, config: TriageConfig = QUICK) -> TriageDesk:
@@ -194,7 +194,7 @@ async def test_a_waiting_run_is_cancelled_and_another_may_begin(world: World) ->
 
 
 async def test_a_running_command_ends_when_the_run_is_cancelled(world: World) -> None:
-    fleet = await make_fleet(world.folder / "slow", answer_seconds=5)
+    fleet = await make_fleet(world.folder / "slow", answer_seconds=120)  # longer than anything here waits
     slow = await make_world(world.folder / "slow", fleet)
     try:
         desk = started(slow)
@@ -205,15 +205,12 @@ async def test_a_running_command_ends_when_the_run_is_cancelled(world: World) ->
             return (await slow.steps(run.id or 0))["dump"].state == "running"
 
         await until(at_work)
-        loop = asyncio.get_running_loop()
-        before = loop.time()
         await desk.cancel(panic_id, "U0ONCALL")
 
         async def let_go() -> bool:
             return (run.id or 0) not in slow.visits._open
 
         await until(let_go)
-        assert loop.time() - before < 4
         assert (await slow.run(run.id or 0)).state is RunState.CANCELLED
     finally:
         await close_world(slow)
@@ -224,12 +221,16 @@ async def test_people_ask_by_word_by_button_and_in_the_thread(world: World) -> N
     desk = started(world)
     router = Router(world.db, world.context.access)
     register(router, desk)
-    panic_id, _ = await world.crash(any_host(world), "null-deref")
+    host = any_host(world)
+    panic_id, _ = await world.crash(host, "null-deref")
+    assert world.fleet is not None
+    await world.fleet.power_off(host)  # the run waits until it was asked for twice
     await router.command_line(world.ask(text=f"triage P-{panic_id}"))
     assert "is under way" in world.replies[-1][0]
     await router.click("triage.run", world.ask(value=f"P-{panic_id}"))
     assert "under way already" in world.replies[-1][0]
     assert f"cancel P-{panic_id}" in world.replies[-1][0]
+    await world.fleet.power_on(host)
     await world.ended(1)
     thread_ask = world.ask(text="triage", thread_ts="1.000001")
     await router.command_line(thread_ask, spoken="@panicroom")

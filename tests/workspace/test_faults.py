@@ -89,7 +89,7 @@ async def test_it_lands_after_the_client_has_given_up(ws: RunningWorkspace) -> N
     with pytest.raises(aiohttp.ClientError):
         await posting
     assert await texts(ws) == []
-    message = await ws.message("late", timeout=5)
+    message = await ws.message("late", timeout=45)
     calls = await ws.calls("chat.postMessage")
     assert [call["ts"] for call in calls] == [message["ts"]]
 

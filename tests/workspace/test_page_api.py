@@ -57,7 +57,7 @@ async def test_hosts_panic_on_demand(ws: RunningWorkspace) -> None:
     with ws.events() as events:
         answer = await ws.post("hosts/panic", {"host": "web-17"})
         assert (answer["host"], answer["case"]) == ("web-17", "null-deref")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(45):
             while (event := await events.get())["type"] != "hosts":
                 pass
     assert event["hosts"] == (await ws.get("hosts"))["hosts"]
@@ -172,7 +172,7 @@ async def test_events_show_a_message_as_it_was(ws: RunningWorkspace, client: Asy
         ts = (await client.chat_postMessage(channel=INCIDENTS, text="first"))["ts"]
         await client.chat_update(channel=INCIDENTS, ts=ts, text="second")
         shown: list[tuple[str, str]] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(45):
             while len(shown) < 2:
                 event = await events.get()
                 if "message" in event:

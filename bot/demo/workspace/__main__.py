@@ -32,6 +32,7 @@ def options() -> argparse.ArgumentParser:
         default=(0.0, 60.0, 300.0),
         help="seconds before each retry of an event, as 0,60,300",
     )
+    parser.add_argument("--real-limits", action="store_true", help="enforce Slack's published rate limits")
     parser.add_argument("--manifest", type=Path, help="app manifest (JSON) with commands and shortcuts")
     return parser
 
@@ -53,6 +54,7 @@ async def run(arguments: argparse.Namespace) -> None:
         request_url=arguments.request_url,
         event_retry_delays=arguments.event_retry_delays,
     )
+    workspace.faults.enforce_limits(arguments.real_limits)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

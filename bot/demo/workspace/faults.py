@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from bot.demo.workspace.limits import RealLimits
 
 Json = dict[str, Any]
 
@@ -16,7 +19,7 @@ Mode = Literal[
     "reset",  # the connection is reset; nothing happens
     "reset_after_landing",  # it happens, then the connection is reset
     "timeout_after_landing",  # it happens, the answer never comes (until the client goes, or `delay` seconds)
-    "late_landing",  # the connection is reset (after `hold` seconds), and it happens `delay` seconds later
+    "late_landing",  # the connection is reset (after `hold` seconds), and it happens `delay` seconds later (`landing`)
     "slow",  # it happens and is answered after `delay` seconds
 ]
 
@@ -61,10 +64,14 @@ class Faults:
         self._clock = clock
         self._armed: list[Fault] = []
         self.pace: ChannelPace | None = None
+        #: Slack's own limits, while they are enforced.
+        self.limits: RealLimits | None = None
         #: The next so many events go out twice (on two sockets when there are two).
         self.duplicate_events = 0
         #: The next so many events count as unacknowledged though the bot acknowledged them.
         self.lost_acks = 0
+        #: Once set, what is to land late lands at once.
+        self.landing = asyncio.Event()
 
     def arm(self, fault: Fault) -> None:
         self._armed.append(fault)
@@ -95,12 +102,17 @@ class Faults:
             None if per_second is None else ChannelPace(self._clock, per_second=per_second, burst=burst)
         )
 
+    def enforce_limits(self, on: bool) -> None:
+        """Hold the app to the rate limits that Slack publishes, from now on or no longer."""
+        self.limits = RealLimits(self._clock) if on else None
+
     def clear(self) -> None:
         """No faults from now on."""
         self._armed.clear()
         self.duplicate_events = 0
         self.lost_acks = 0
         self.pace = None
+        self.limits = None
 
     def armed(self) -> Json:
         """What is armed, for the page's panel."""
@@ -109,4 +121,5 @@ class Faults:
             "duplicate_events": self.duplicate_events,
             "lost_acks": self.lost_acks,
             "channel_limit": self.pace is not None,
+            "real_limits": self.limits is not None,
         }

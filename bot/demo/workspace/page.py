@@ -222,6 +222,8 @@ class PageApi:
             limit = body["channel_limit"]
             settings: Json = limit if isinstance(limit, dict) else {"per_second": 1.0 if limit else None}
             faults.limit_channels(settings["per_second"], burst=int(settings.get("burst", 1)))
+        if "real_limits" in body:
+            faults.enforce_limits(bool(body["real_limits"]))
         if how := body.get("disconnect_sockets"):
             await self._workspace.sockets.disconnect(abruptly=how == "abruptly")
         if "request_url" in body:

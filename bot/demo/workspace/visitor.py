@@ -153,7 +153,7 @@ class WorkspaceClient:
 
     async def control(self, **settings: Any) -> Json:
         """/page/api/control: rate_limit, fail, disconnect_sockets, duplicate_events, lost_acks, channel_limit,
-        request_url, clear."""
+        real_limits, request_url, clear."""
         return await self.post("control", settings)
 
     async def get(self, path: str, **query: str) -> Json:

@@ -52,6 +52,33 @@ def upgrade() -> None:
     with op.batch_alter_table('change_record', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_change_record_started'), ['started'], unique=False)
 
+    op.create_table('erasure',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('slot', sa.String(length=255), nullable=True),
+    sa.Column('request_id', sa.String(length=200), nullable=False),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('placeholder', sa.String(length=80), nullable=False),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('stage', sa.String(length=20), nullable=False),
+    sa.Column('mark', sa.String(length=40), nullable=False),
+    sa.Column('asked_by', sa.String(), nullable=False),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('until', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('confirmed_by', sa.String(), nullable=True),
+    sa.Column('confirmed_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('cancelled_by', sa.String(), nullable=True),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('next_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('summary', sa.JSON(), nullable=False),
+    sa.Column('record', sa.JSON(), nullable=False),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('slot')
+    )
+    with op.batch_alter_table('erasure', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_erasure_request_id'), ['request_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_erasure_state'), ['state'], unique=False)
+
     op.create_table('host',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('name', sa.String(length=255), nullable=False),
@@ -195,6 +222,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('key')
     )
     with op.batch_alter_table('slack_message', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_slack_message_check_doubles_at'), ['check_doubles_at'], unique=False)
         batch_op.create_index('ix_slack_message_due', ['state', 'next_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_slack_message_incident_id'), ['incident_id'], unique=False)
 
@@ -244,6 +272,23 @@ def upgrade() -> None:
     with op.batch_alter_table('change_touch', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_change_touch_change_id'), ['change_id'], unique=False)
         batch_op.create_index('ix_change_touch_what_name_started', ['what', 'name', 'started', 'ended', 'change_id'], unique=False)
+
+    op.create_table('erasure_item',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('erasure_id', sa.Integer(), nullable=False),
+    sa.Column('kind', sa.String(length=20), nullable=False),
+    sa.Column('key', sa.String(length=400), nullable=False),
+    sa.Column('shown', sa.String(length=200), nullable=False),
+    sa.Column('place', sa.JSON(), nullable=False),
+    sa.Column('outcome', sa.String(length=20), nullable=False),
+    sa.Column('attempts', sa.Integer(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['erasure_id'], ['erasure.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('erasure_id', 'kind', 'key', name='uq_erasure_item_kind_key')
+    )
+    with op.batch_alter_table('erasure_item', schema=None) as batch_op:
+        batch_op.create_index('ix_erasure_item_outcome', ['erasure_id', 'outcome'], unique=False)
 
     op.create_table('known_cause',
     sa.Column('signature_key', sa.String(length=300), nullable=False),
@@ -310,6 +355,30 @@ def upgrade() -> None:
         batch_op.create_index('ix_panic_occurred', ['occurred_at', 'id', 'host', 'deliberate'], unique=False)
         batch_op.create_index('ix_panic_ring_occurred', ['ring', 'occurred_at'], unique=False)
         batch_op.create_index('ix_panic_signature_occurred', ['signature_key', 'occurred_at', 'host', 'deliberate'], unique=False)
+
+    op.create_table('storm',
+    sa.Column('incident_id', sa.Integer(), nullable=False),
+    sa.Column('lead_id', sa.Integer(), nullable=False),
+    sa.Column('kernel', sa.String(length=200), nullable=True),
+    sa.Column('first_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('last_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('began_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('grown_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('closed_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('digests', sa.Integer(), nullable=False),
+    sa.Column('told_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('hosts_told', sa.Integer(), nullable=False),
+    sa.Column('pictures', sa.Integer(), nullable=False),
+    sa.Column('pictured_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('hosts_pictured', sa.Integer(), nullable=False),
+    sa.Column('elsewhere', sa.JSON(), nullable=False),
+    sa.ForeignKeyConstraint(['incident_id'], ['incident.id'], ),
+    sa.ForeignKeyConstraint(['lead_id'], ['incident.id'], ),
+    sa.PrimaryKeyConstraint('incident_id')
+    )
+    with op.batch_alter_table('storm', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_storm_closed_at'), ['closed_at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_storm_lead_id'), ['lead_id'], unique=False)
 
     op.create_table('sweep_place',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -565,6 +634,26 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['copy_id'], ['dump_copy.id'], ),
     sa.PrimaryKeyConstraint('copy_id')
     )
+    op.create_table('dump_link',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('request_id', sa.String(length=200), nullable=False),
+    sa.Column('copy_id', sa.Integer(), nullable=False),
+    sa.Column('panic_id', sa.Integer(), nullable=False),
+    sa.Column('asked_by', sa.String(length=40), nullable=False),
+    sa.Column('salt', sa.String(length=64), nullable=False),
+    sa.Column('direct', sa.Boolean(), nullable=False),
+    sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('uses_left', sa.Integer(), nullable=False),
+    sa.ForeignKeyConstraint(['copy_id'], ['dump_copy.id'], ),
+    sa.ForeignKeyConstraint(['panic_id'], ['panic.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('request_id')
+    )
+    with op.batch_alter_table('dump_link', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_dump_link_copy_id'), ['copy_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_dump_link_panic_id'), ['panic_id'], unique=False)
+
     op.create_table('dump_part',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('copy_id', sa.Integer(), nullable=False),
@@ -645,5 +734,22 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('upload', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_upload_panic_id'), ['panic_id'], unique=False)
+
+    op.create_table('dump_fetch',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('link_id', sa.Integer(), nullable=False),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('remote', sa.String(length=100), nullable=False),
+    sa.Column('start', sa.BigInteger(), nullable=False),
+    sa.Column('reached', sa.BigInteger(), nullable=False),
+    sa.Column('begun_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.ForeignKeyConstraint(['link_id'], ['dump_link.id'], ),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('dump_fetch', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_dump_fetch_link_id'), ['link_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_dump_fetch_state'), ['state'], unique=False)
 
     # ### end Alembic commands ###

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -49,6 +50,11 @@ class WebApi:
         fault = self._workspace.faults.take(name)
         if fault is not None:
             return await self._faulty(fault, request, name, arguments)
+        limits = self._workspace.faults.limits
+        if limits is not None:
+            wait = limits.refuse(name, arguments.optional("channel") if "channel" in arguments else None)
+            if wait is not None:
+                return self._refused(name, arguments, ratelimited(wait))
         return await self._call(name, arguments)
 
     async def _call(self, name: str, arguments: Arguments) -> web.Response:
@@ -90,7 +96,9 @@ class WebApi:
                 return await self._call(name, arguments)
 
     async def _land_late(self, delay: float, name: str, arguments: Arguments) -> None:
-        await asyncio.sleep(delay)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._workspace.faults.landing.wait()
         await self._call(name, arguments)
 
     def _authenticate(self, name: str, request: web.Request, arguments: Arguments) -> None:

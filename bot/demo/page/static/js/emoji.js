@@ -132,6 +132,7 @@ const LETTERED = {
   loudspeaker: "📢",
   mega: "📣",
   inbox_tray: "📥",
+  ocean: "🌊",
   outbox_tray: "📤",
   open_file_folder: "📂",
   page_facing_up: "📄",
