@@ -13,8 +13,6 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
 T = TypeVar("T")
-# Bytes of a SQLite file that are read where the kernel keeps them, without copying pages.
-_MAPPED = 2**31 - 2**16
 
 
 def make_engine(url: str) -> Engine:
@@ -50,7 +48,6 @@ def make_engine(url: str) -> Engine:
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA busy_timeout=10000")
-        cursor.execute(f"PRAGMA mmap_size={_MAPPED}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
