@@ -90,6 +90,9 @@ const DRAWN = {
   pencil2: "✏",
   pager: "📟",
   mailbox_with_mail: "📬",
+  ocean: "🌊",
+  inbox_tray: "📥",
+  page_facing_up: "📄",
 };
 
 const LETTERED = {
@@ -131,11 +134,8 @@ const LETTERED = {
   mute: "🔇",
   loudspeaker: "📢",
   mega: "📣",
-  inbox_tray: "📥",
-  ocean: "🌊",
   outbox_tray: "📤",
   open_file_folder: "📂",
-  page_facing_up: "📄",
   books: "📚",
   bar_chart: "📊",
   chart_with_downwards_trend: "📉",
