@@ -11,12 +11,14 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.migrations.schema import SchemaError
 
+log = structlog.get_logger(__name__)
 _POSTGRES_KEY = 0x50414E4944  # the one beside the migrations'
 
 
@@ -99,6 +101,11 @@ class _ServerHold:
         return True
 
     def release(self) -> None:
-        self._connection.invalidate()  # the session ends, and its lock with it
+        try:
+            # Who asks next must not have to wait until the server has seen that this session ended.
+            self._connection.exec_driver_sql("SELECT pg_advisory_unlock_all()")
+        except SQLAlchemyError as error:
+            log.info("database.lock_left", error=type(error).__name__)  # it goes with the session
+        self._connection.invalidate()
         self._connection.close()
         self._engine.dispose()
