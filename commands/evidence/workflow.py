@@ -78,8 +78,7 @@ class EvidenceDesk(HostDesk):
     async def launch(self, run_id: int) -> Any:
         return await DBOS.start_workflow_async(self.run, run_id)
 
-    async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
-        panic = await self.context.db.read(lambda s: s.get_one(Panic, visit.panic_id))
+    async def perform(self, visit: Visit, panic: Panic, name: str, facts: Mapping[str, Any]) -> StepFinding:
         collector = Collector(self.store, _folder(panic, visit.run_id), visit, self.config)
         collect = {"crash": self._crash, "journals": self._journals, "system": self._system}[name]
         try:

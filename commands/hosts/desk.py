@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 from dbos._error import DBOSException
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from commands.hosts import runs
 from commands.hosts.patience import Patience
@@ -25,6 +25,8 @@ from storage import Panic, RunbookRun, RunState
 from storage.requests import once
 
 if TYPE_CHECKING:
+    from sqlmodel.sql.expression import SelectOfScalar
+
     from commands.context import Context
 
 log = structlog.get_logger(__name__)
@@ -68,6 +70,12 @@ def _knock(said: str, refusals: int = 0, *, seconds: float = 0, note: str = "") 
     return {"said": said, "seconds": seconds, "refusals": refusals, "note": note}
 
 
+def _panic_of(run_id: int) -> SelectOfScalar[Panic]:
+    """As the database has it: others may have loaded it earlier in the same transaction."""
+    query = select(Panic).join(RunbookRun, col(RunbookRun.panic_id) == col(Panic.id))
+    return query.where(RunbookRun.id == run_id).execution_options(populate_existing=True)
+
+
 class HostDesk(DBOSConfiguredInstance, ABC):
     """The ground of TriageDesk and EvidenceDesk. One of each a process; `name` is what DBOS remembers it by."""
 
@@ -89,8 +97,11 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         """(name, title) of each step, in order. A run keeps those that it began with."""
 
     @abstractmethod
-    async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
-        """Do one step; `facts` are those of the steps before it. Raises SshError when the connection breaks."""
+    async def perform(self, visit: Visit, panic: Panic, name: str, facts: Mapping[str, Any]) -> StepFinding:
+        """Do one step. `panic`: as it stood when the step began; `facts`: those of the steps before it.
+
+        Raises SshError when the connection breaks.
+        """
 
     async def perform_alone(self, run: RunbookRun, name: str, facts: Mapping[str, Any]) -> StepFinding:
         """Do one of the steps in `alone`."""
@@ -263,11 +274,12 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         )
         ended: runs.Ended | None = None
         for name in names:
-            if not await self._turn(run_id, ended, name):
+            panic = await self._turn(run_id, ended, name)
+            if panic is None:
                 return {"said": "stop", "at": ""}
             ended = None
             try:
-                found = await self._find(run_id, name, facts, lost)
+                found = await self._find(run_id, panic, name, facts, lost)
             except SshError as error:
                 broken = breaks + 1 if name == broke_at else 1
                 if (await self._load(run_id)).state not in runs.ACTIVE:
@@ -285,14 +297,16 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         await self._turn(run_id, ended, None)
         return {"said": "done", "at": ""}
 
-    async def _find(self, run_id: int, name: str, facts: Mapping[str, Any], lost: str | None) -> StepFinding:
+    async def _find(
+        self, run_id: int, panic: Panic, name: str, facts: Mapping[str, Any], lost: str | None
+    ) -> StepFinding:
         """What one step finds. Raises SshError when the connection breaks; what else goes wrong is told in the step."""
         try:
             if name in self.alone:
                 return await self.perform_alone(await self._load(run_id), name, facts)
             if lost:
                 return StepFinding("failed", (("failed", f"the host was not reached: {lost}"),))
-            return await self.perform(await self.visits.begin(run_id), name, facts)
+            return await self.perform(await self.visits.begin(run_id), panic, name, facts)
         except SshError:
             raise
         except Exception as error:
@@ -301,20 +315,23 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             text = f"failed inside Panicroom ({type(error).__name__}); it is in the log"
             return StepFinding("failed", (("failed", text),))
 
-    async def _turn(self, run_id: int, ended: runs.Ended | None, name: str | None) -> bool:
-        """A step's end and the next one's begin, committed together. False when the run is over (cancelled)."""
+    async def _turn(self, run_id: int, ended: runs.Ended | None, name: str | None) -> Panic | None:
+        """A step's end and the next one's begin, committed together; the panic as it stands then.
+
+        None when nothing begins: the run is over (cancelled), or this was the last step.
+        """
         now = self.context.clock()
 
-        def write(session: Session) -> bool:
-            if ended is not None:
-                runs.step_ends(session, run_id, ended)
-            return name is None or runs.step_begins(session, run_id, name, now)
+        def write(session: Session) -> Panic | None:
+            if not runs.turn(session, run_id, ended, name, now) or name is None:
+                return None
+            return session.exec(_panic_of(run_id)).one()
 
-        goes_on = await self.visits.together.write(write)
+        panic = await self.visits.together.write(write)
         self.context.wake()
         if ended is not None and ended.report is not None:
             self.context.read_reports()
-        return goes_on
+        return panic
 
     async def _close(self, run_id: int, lost: str | None) -> str:
         """`lost`: why the host was given up; None when it was there to the end."""

@@ -168,9 +168,8 @@ def _sheet(table: type[SQLModel]) -> Table:
 
 
 _runs, _steps, _panics, _incidents = (_sheet(t) for t in (RunbookRun, StepResult, Panic, Incident))
-_IS_ACTIVE = columns(_runs.c.id).where(_runs.c.id == bindparam("run"), _runs.c.state.in_(ACTIVE))
-_KIND_AND_PANIC = (
-    columns(_runs.c.kind, _runs.c.panic_id, _panics.c.incident_id)
+_RUN = (
+    columns(_runs.c.state, _runs.c.kind, _runs.c.panic_id, _panics.c.incident_id)
     .join(_panics, _panics.c.id == _runs.c.panic_id)
     .where(_runs.c.id == bindparam("run"))
 )
@@ -191,20 +190,34 @@ _END = (
 )  # fmt: skip
 
 
-def step_begins(session: Session, run_id: int, name: str, now: datetime) -> bool:
-    """False when the run is over (cancelled) or has no such step, and nothing is written."""
+def turn(session: Session, run_id: int, ended: Ended | None, name: str | None, now: datetime) -> bool:
+    """A step's end and the next one's begin: their rows, what is known of the panic now, the messages that show them.
+
+    False when the run is over (cancelled): what `ended` is told all the same, and `name` does not begin.
+    """
     session.flush()
-    if session.execute(_IS_ACTIVE, {"run": run_id}).first() is None:
-        return False
-    session.execute(_BEGIN, {"run": run_id, "step": name, "now": now})
-    kind, _, _ = session.execute(_KIND_AND_PANIC, {"run": run_id}).one()
-    thread.redraw(session, f"{kind}:{run_id}")
-    return True
+    state, kind, panic_id, incident_id = session.execute(_RUN, {"run": run_id}).one()
+    goes_on = state in ACTIVE
+    if ended is not None:
+        _end(session, run_id, panic_id, incident_id, ended)
+    if name is not None and goes_on:
+        session.execute(_BEGIN, {"run": run_id, "step": name, "now": now})
+    if ended is not None or goes_on:
+        thread.redraw(session, f"{kind}:{run_id}")
+    return goes_on
+
+
+def step_begins(session: Session, run_id: int, name: str, now: datetime) -> bool:
+    """`turn` where no step was before it."""
+    return turn(session, run_id, None, name, now)
 
 
 def step_ends(session: Session, run_id: int, ended: Ended) -> None:
-    """The step's row, what it says of the panic, its report, and the messages that show them."""
-    session.flush()
+    """`turn` where no step is after it."""
+    turn(session, run_id, ended, None, ended.at)
+
+
+def _end(session: Session, run_id: int, panic_id: int, incident_id: int | None, ended: Ended) -> None:
     values: dict[str, Any] = {"to": ended.state, "said": ended.summary, "found": dict(ended.facts)}
     values |= {
         "printed": [dict(o) for o in ended.outputs],
@@ -213,8 +226,6 @@ def step_ends(session: Session, run_id: int, ended: Ended) -> None:
         "step": ended.name,
     }
     session.execute(_END, values)
-    kind, panic_id, incident_id = session.execute(_KIND_AND_PANIC, {"run": run_id}).one()
-    thread.redraw(session, f"{kind}:{run_id}")
     if ended.panic:
         panic = session.get_one(Panic, panic_id)
         for column, value in ended.panic.items():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 _START = re.compile(r"^Start-Date: (\d{4}-\d\d-\d\d)\s+(\d\d:\d\d:\d\d)$")
 _ACTION = re.compile(r"^(Install|Upgrade|Downgrade|Reinstall|Remove|Purge): (.*)$")
@@ -17,8 +17,7 @@ _DRIVER = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class PackageChange:
+class PackageChange(NamedTuple):
     """One package at one time (UTC). `action` is install, upgrade, remove, …; `version` the one after it."""
 
     at: datetime
@@ -54,8 +53,8 @@ def read_apt(text: str, zone_offset: int = 0) -> tuple[PackageChange, ...]:
         if action is None or at is None:
             continue
         for item in _ITEM.finditer(action[2]):
-            versions = [v.strip() for v in item[2].split(",") if v.strip() != "automatic"]
-            found.append(PackageChange(at, action[1].lower(), item[1], versions[-1] if versions else ""))
+            version = item[2].removesuffix("automatic").rstrip(", ").rpartition(",")[2].strip()
+            found.append(PackageChange(at, action[1].lower(), item[1], version))
     return tuple(found)
 
 

@@ -49,15 +49,16 @@ def read_recent(
     kernel = panic.kernel or facts.get("dump_release") or facts.get("running_kernel")
 
     lines.append(_kernel(answers, changes, kernel, panic, offset))
+    since = panic.occurred_at - window
+    recent = [c for c in changes or () if since <= c.at <= panic.occurred_at]
     if changes is None:
         lines.append(("skipped", "packages: not checked, no history could be read"))
     else:
-        recent = [c for c in changes if panic.occurred_at - window <= c.at <= panic.occurred_at]
         lines.append(_told_packages(recent, window))
         known["recent_packages"] = [f"{c.name} {c.version}" for c in recent if c.sort != "other"][:40]
-    lines.append(_driver(answers, changes or (), panic, window))
+    lines.append(_driver(answers, recent, panic))
     told_of = any("firmware" in text for _, text in weighed or ())  # it also looks into earlier panics' logs
-    bios, line = _firmware(answers, changes or (), panic, window, previous_bios, told_of)
+    bios, line = _firmware(answers, recent, previous_bios, told_of)
     lines.append(line)
     if bios:
         known["bios"] = bios
@@ -140,13 +141,8 @@ def _told_packages(recent: Sequence[PackageChange], window: timedelta) -> tuple[
     return "warn", f"{told}; among them {shown}"
 
 
-def _driver(
-    answers: Answers, changes: Sequence[PackageChange], panic: Panic, window: timedelta
-) -> tuple[str, str]:
-    since = panic.occurred_at - window
-    changed = [
-        f"{c.name} {c.version}" for c in changes if c.sort == "driver" and since <= c.at <= panic.occurred_at
-    ]
+def _driver(answers: Answers, recent: Sequence[PackageChange], panic: Panic) -> tuple[str, str]:
+    changed = [f"{c.name} {c.version}" for c in recent if c.sort == "driver"]
     known = read_nics(answers)
     modules = [line.split()[0] for line in (answers.text("lsmod") or "").splitlines()[1:] if line.split()]
     nics = [m for m in modules if m in _NIC_DRIVERS]
@@ -174,19 +170,12 @@ def bios_of(answers: Answers) -> str | None:
 
 def _firmware(
     answers: Answers,
-    changes: Sequence[PackageChange],
-    panic: Panic,
-    window: timedelta,
+    recent: Sequence[PackageChange],
     previous_bios: str | None,
     told_of: bool,
 ) -> tuple[str | None, tuple[str, str]]:
     bios = bios_of(answers)
-    since = panic.occurred_at - window
-    changed = [
-        f"{c.name} {c.version}"
-        for c in changes
-        if c.sort == "firmware" and since <= c.at <= panic.occurred_at
-    ]
+    changed = [f"{c.name} {c.version}" for c in recent if c.sort == "firmware"]
     if bios is None and not changed:
         return None, ("skipped", f"firmware: not checked ({answers.why_not('dmi')})")
     told = f"firmware {bios or 'unknown'}"

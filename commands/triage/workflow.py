@@ -78,8 +78,7 @@ class TriageDesk(HostDesk):
     async def launch(self, run_id: int) -> Any:
         return await DBOS.start_workflow_async(self.run, run_id)
 
-    async def perform(self, visit: Visit, name: str, facts: Mapping[str, Any]) -> StepFinding:
-        panic = await self.context.db.read(lambda s: s.get_one(Panic, visit.panic_id))
+    async def perform(self, visit: Visit, panic: Panic, name: str, facts: Mapping[str, Any]) -> StepFinding:
         step = self.runbook.find(name)
         if step is None:
             gone = "it is no longer in the runbook, which was changed since this run began"
