@@ -8,13 +8,14 @@ DEMO_DATA ?= .demo
 # More than the two cores: much of the suite waits for servers, browsers and hosts.
 WORKERS ?= 4
 
-.PHONY: help install demo demo-reset test test-vm bench lint format clean
+.PHONY: help install demo demo-reset test test-faults test-vm bench lint format clean
 
 help:
 	@echo "make install     .venv with everything, .venv/bin/panicroom in it"
 	@echo "make demo        the whole bot on replayed hosts; prints one address (PORT=8420)"
 	@echo "make demo-reset  forget the demo's data"
 	@echo "make test        all tests, but for those in a virtual machine (JITTER=1: tasks and threads late at random)"
+	@echo "make test-faults real processes killed and starved in mid-work (root; minutes)"
 	@echo "make test-vm     real kernels crash, dump and are reported, under QEMU (root; minutes; VM_ACCEL=kvm)"
 	@echo "make bench       the figures"
 	@echo "make lint        ruff, strict types, import contract"
@@ -40,6 +41,9 @@ demo-reset: $(STAMP)
 test: $(STAMP)
 	env -u PYTHONDONTWRITEBYTECODE $(if $(JITTER),JITTER=$(JITTER)) $(BIN)/python -m pytest $(if $(JITTER),-p tests.jitter) \
 		--numprocesses $(WORKERS) --dist worksteal tests
+
+test-faults: $(STAMP)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m faults tests/faults
 
 # One after the other: two guests on two cores cost each other more than twice the time.
 test-vm: $(STAMP)

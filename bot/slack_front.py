@@ -22,10 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.slack_payloads import Incoming, action_of, event_text, identify, to_ask
 from commands.router import Router
-from integrations.slack.client import SlackClient
+from integrations.slack.client import SlackClient, patiently
+from integrations.slack.errors import SlackError
+from integrations.slack.text import code
 from storage import Database
 from storage.inbox import InboxError, RequestInbox
-from storage.requests import begin, finish, unfinished
+from storage.requests import TRIES, begin, finish, given_up, unfinished
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +99,11 @@ class FrontDesk:
         for row in rows:
             if row.dedupe in self._in_hand:
                 continue
-            incoming = Incoming(row.kind, row.dedupe, json.loads(row.body))
+            try:
+                incoming = Incoming(row.kind, row.dedupe, json.loads(row.body))
+            except ValueError as error:  # a damaged row holds up nobody else's
+                await self._put_aside(row.dedupe, f"its row cannot be read: {error}")
+                continue
             if not self._enqueue_stored(incoming, resumed=True):
                 break
             taken += 1
@@ -254,7 +260,8 @@ class FrontDesk:
     async def _dispatch(self, job: Job) -> None:
         incoming = job.incoming
         if job.resumed and not await self.db.write(lambda s: begin(s, incoming.dedupe)):
-            log.error("slack.request_given_up", kind=incoming.kind, request=incoming.dedupe)
+            if await self.db.read(lambda s: given_up(s, incoming.dedupe)):
+                await self._tell_given_up(incoming)
             return
         response = await self.bolt.async_dispatch(_bolt_request(incoming))
         failed = response is None or response.status >= 500
@@ -263,6 +270,29 @@ class FrontDesk:
                 f"the handler failed (status {response.status if response else 'none'})" if failed else None
             )
             await self.db.write(lambda s: finish(s, incoming.dedupe, error))
+
+    async def _put_aside(self, dedupe: str, why: str) -> None:
+        log.error("slack.request_unreadable", request=dedupe, error=why)
+        await self.db.write(lambda s: finish(s, dedupe, why))
+
+    async def _tell_given_up(self, incoming: Incoming) -> None:
+        """Acknowledged is answered for, though it be with bad news."""
+        log.error("slack.request_given_up", kind=incoming.kind, request=incoming.dedupe)
+        ask = to_ask(incoming, _silent, self.slack.bot_user_id)
+        said = f"{incoming.payload.get('command') or ''} {ask.text or ask.label}".strip() or incoming.kind
+        text = (
+            f":warning: {code(said[:200])} was given up: Panicroom's process ended {TRIES} times while it worked on "
+            "it. Look whether it was done before you try once more, and tell your Panicroom admin."
+        )
+        if not ask.channel or not ask.user:
+            log.warning("slack.nobody_to_answer", text=text)
+            return
+        try:
+            await patiently(
+                lambda: self.slack.ephemeral(ask.channel, ask.user, text, thread_ts=ask.thread_ts)
+            )
+        except SlackError as error:
+            log.warning("slack.answer_lost", error=str(error))
 
 
 def _bolt_request(incoming: Incoming) -> AsyncBoltRequest:

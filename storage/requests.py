@@ -72,6 +72,12 @@ def finish(session: Session, dedupe: str, error: str | None) -> None:
     session.add(row)
 
 
+def given_up(session: Session, dedupe: str) -> bool:
+    """Whether it ended the process too often; the person who asked is to be told."""
+    row = _row(session, dedupe)
+    return row is not None and row.state == "failed" and row.attempts > TRIES
+
+
 def begin(session: Session, dedupe: str) -> bool:
     """Counts a resumed attempt before it is made: a request which kills the process is not tried for ever.
 
