@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from commands.incident import thread
 from commands.incident.config import IncidentConfig, RoutingConfig
@@ -75,6 +75,8 @@ def place(
 
 def silence_for(session: Session, host: str, *moments: datetime) -> Silence | None:
     """The silence that covers this host at one of these moments, if any; a pattern may name its short name, too."""
+    if not _any_silence(session, min(moments)):
+        return None
     active = session.exec(
         select(Silence).where(Silence.created_at <= max(moments), Silence.until > min(moments))
     ).all()
@@ -88,6 +90,14 @@ def silence_for(session: Session, host: str, *moments: datetime) -> Silence | No
         ),
         None,
     )
+
+
+def _any_silence(session: Session, since: datetime) -> bool:
+    """Whether any silence ends after this. Looked up once a transaction, however many panics share it."""
+    if "silent_until" not in session.info:
+        session.info["silent_until"] = session.exec(select(func.max(Silence.until))).one()
+    until = session.info["silent_until"]
+    return until is not None and until > since
 
 
 def _covers(silence: Silence, moment: datetime) -> bool:

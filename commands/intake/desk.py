@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _LONGEST = 0.25  # seconds that one transaction takes reports in
 _CROWDED = 0.03  # seconds, while others wait to be stored
+_LET_IN = 0.5  # seconds that reading stands back at most, while others wait to be stored
 _HOOKS_AT_ONCE = 16
 _HOOKS_WAITING = 10_000
 
@@ -104,13 +105,22 @@ class IntakeDesk:
 
         Many reports share a transaction, and each has a savepoint of its own in it: one that fails is undone alone.
         """
+        await self._let_in()
         now = self.context.clock()
         reports, storming = await self.context.db.read(lambda s: self._waiting(s, now))
         prepared = await asyncio.to_thread(self._prepare, reports, storming)
         place = 0
         while place < len(prepared):
+            await self._let_in()
             place += await self._take_some(prepared[place:])
         return len(reports)
+
+    async def _let_in(self) -> None:
+        """Storing has precedence over reading, which shares its writer and its processor; what is stored can wait.
+        Only so long, or a fleet that never stops reporting would never be told of."""
+        until = time.monotonic() + _LET_IN
+        while self.crowded() and time.monotonic() < until:  # noqa: ASYNC110 - a pause, not a wait for one event
+            await asyncio.sleep(0.01)
 
     def _waiting(self, session: Session, now: datetime) -> tuple[list[Report], set[str]]:
         """The next batch, and the signatures of the storms that are running."""
@@ -142,9 +152,15 @@ class IntakeDesk:
         return made
 
     async def _take_some(self, prepared: Sequence[Prepared]) -> int:
-        """One transaction: as many of them as fit into its time. Returns how many were dealt with."""
+        """One transaction: as many of them as fit into its time. Returns how many were dealt with.
+
+        Savepoints cost more than they save as long as nothing fails: only when something did, all is undone and done
+        again with one around each report.
+        """
         try:
-            done = await self.context.db.write(lambda session: self._record_some(session, prepared))
+            done = await self._try_together(prepared)
+            if done is None:
+                done = await self.context.db.write(lambda session: self._record_some(session, prepared))
         except Exception:
             # Not one report's own failure, or one that a savepoint does not hold: each for itself.
             log.exception("intake.batch_failed", reports=len(prepared))
@@ -156,12 +172,32 @@ class IntakeDesk:
         self.context.wake()
         return len(done)
 
-    def _record_some(self, session: Session, prepared: Sequence[Prepared]) -> list[Taken | Exception]:
+    async def _try_together(self, prepared: Sequence[Prepared]) -> list[Taken | Exception] | None:
+        """None: one of them failed, and nothing was done."""
+
+        def record(session: Session) -> list[Taken | Exception]:
+            with telling_moves(session, self.context.on_moved):
+                return self._record_some(session, prepared, apart=False)
+
+        try:
+            return await self.context.db.write(record)
+        except Exception as error:  # noqa: BLE001 - whose failure it is, and what it is, is found one by one
+            log.warning(
+                "intake.batch_undone", reports=len(prepared), error=f"{type(error).__name__}: {error}"[:300]
+            )
+            return None
+
+    def _record_some(
+        self, session: Session, prepared: Sequence[Prepared], *, apart: bool = True
+    ) -> list[Taken | Exception]:
         """Reports that wait to be stored have precedence: then the transaction ends early, and lets them in."""
         began = time.monotonic()
         done: list[Taken | Exception] = []
         for one in prepared:
-            done.append(self._record_apart(session, one))
+            if apart or one.reading is None:
+                done.append(self._record_apart(session, one))
+            else:
+                done.append(self.recorder.record(session, one.report.id or 0, one.reading, one.told))
             longest = _CROWDED if self.crowded() else _LONGEST
             if time.monotonic() - began >= longest:
                 break

@@ -41,7 +41,11 @@ def host_name(value: str) -> str:
 
 def _storable(value: object) -> object:
     """NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold, become U+FFFD: host text is never refused."""
-    return _UNSTORABLE.sub("�", value) if isinstance(value, str) else value
+    if not isinstance(value, str) or (
+        value.isascii() and "\x00" not in value
+    ):  # nearly all: no need to look closer
+        return value
+    return _UNSTORABLE.sub("�", value)
 
 
 def _one_line(value: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
+from bot.demo.workspace.testing import RunningWorkspace
 from tests.bench._process import REPORT_SECRET
 from tests.support_ports import free_port
 
@@ -34,7 +35,7 @@ def database(kind: str, scratch: Path) -> Iterator[str]:
 class BotProcess:
     """`start()`, `kill()` (-9), `stop()`. `peak_mib`: the most memory that any of the processes held."""
 
-    def __init__(self, folder: Path, url: str, slack: object, *, extra: str = "") -> None:
+    def __init__(self, folder: Path, url: str, slack: RunningWorkspace, *, extra: str = "") -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.peak_mib = 0.0
@@ -57,7 +58,7 @@ everyone = "responder"
 [log]
 level = "error"
 {extra}
-"""  # type: ignore[attr-defined]
+"""
         )
         self._process: asyncio.subprocess.Process | None = None
 
@@ -87,6 +88,13 @@ level = "error"
         fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
         self.peak_mib = max(self.peak_mib, int(fields["VmHWM"].split()[0]) / 1024)
         return int(fields["VmRSS"].split()[0]) / 1024
+
+    def cpu_seconds(self) -> float:
+        """What the process has spent, of all its threads."""
+        if self._process is None or self._process.returncode is not None:
+            return 0.0
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def kill(self) -> None:
         assert self._process is not None

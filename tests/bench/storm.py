@@ -1,6 +1,6 @@
 """A bad kernel reaches a ring: 2,000 hosts panic within 60 s, and Slack keeps to its published limits.
 
-`python -m tests.bench storm [--hosts N] [--seconds S] [--database sqlite|postgresql] [--kill] [--text BYTES]`.
+`python -m tests.bench.storm [--hosts N] [--seconds S] [--database sqlite|postgresql] [--kill] [--text BYTES]`.
 The bot is `panicroom run`, its Slack the stand-in with the real limits enforced (one message a second a channel, each
 method's tier). `--kill` ends the bot with kill -9 in the middle and starts it again; hosts send again what was not
 answered, as their spool does. Prints; asserts nothing.

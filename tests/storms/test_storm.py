@@ -167,3 +167,31 @@ async def test_slacks_real_limits_are_kept(tmp_path: Path, ws: RunningWorkspace)
 
         await until(counted)
         assert [c for c in ws.workspace.calls if c["error"] == "ratelimited"] == []
+
+
+async def test_reading_stands_back_while_reports_wait_to_be_stored_but_not_for_ever(quiet: Floor) -> None:
+    for n in range(3):
+        await quiet.store(f"web-{n}", oops(uptime=5000.25 + n * 1.5), occurred_at=quiet.clock())
+    looks: list[int] = []
+
+    def crowded() -> bool:
+        looks.append(len(looks))
+        return True  # and never ends
+
+    quiet.intake.crowded = crowded
+    while await quiet.intake.drain():
+        pass
+    assert len(looks) > 3  # it waited
+    assert len(await quiet.rows(Panic)) == 3  # and then went on
+
+
+async def test_what_failed_together_is_undone_and_done_apart(quiet: Floor) -> None:
+    """The moment after the first try's panics were written is the moment in which they are gone again."""
+    for n in range(12):
+        body = POISON if n == 11 else {}
+        await quiet.store(f"web-{n}", oops(uptime=5000.25 + n * 1.5), occurred_at=quiet.clock(), **body)
+    assert await quiet.intake.drain() == 12
+    assert sorted(p.host for p in await quiet.rows(Panic)) == sorted(f"web-{n}" for n in range(11))
+    assert len(await said(quiet, "incident:")) == 1
+    (storm,) = await storms(quiet)
+    assert storm.closed_at is None
