@@ -22,6 +22,7 @@ from bot.inventory import make_inventory_desk, reloading
 from bot.jira_hook import JiraRoute
 from bot.metrics import CountedPager, Metrics
 from bot.netconsole import NetconsolePort
+from bot.readiness import make_ready, ready_notice
 from bot.restored import AfterRestore
 from bot.retention import make_retention
 from bot.schedule import Housekeeping
@@ -162,7 +163,8 @@ class Bot:
         register_similar(self.router, self.context)
         register_trends(self.router, self.context)
         self.privacy = Privacy(self.context, self.router, settings, self.workflows)
-        self.notices = (retention_notice(self.retention),)
+        self.ready = make_ready(self.context, self.ssh, self.router, settings, self.metrics)
+        self.notices = (retention_notice(self.retention), ready_notice(self.ready))
         self.fleet = make_inventory_desk(self.context, settings, self.intake, self.metrics, self.router)
         self.bolt = make_bolt(self.router, self.slack, on_home=self._show_home, tell_home=self._show_home)
         self.front = FrontDesk(self.db, self.requests, self.router, self.bolt, self.slack)
@@ -221,6 +223,7 @@ class Bot:
         self._run(self.terms.run)
         self._run(self.again.run)
         self._run(self.sweep.run)
+        self._run(self.ready.run)
         self._run(self.retention.run)
         self._run(self.privacy.run)
         self._run(self._keep_greeting)

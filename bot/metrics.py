@@ -115,6 +115,18 @@ class Metrics:
             "When the last sweep of this process was done, in seconds since the epoch; 0 before the first.",
             registry=self.registry,
         )
+        self.readiness_hosts = Gauge(
+            "panicroom_readiness_hosts",
+            "Hosts by their readiness for the next panic: ready, at risk, not ready, unknown.",
+            ["state"],
+            registry=self.registry,
+        )
+        self.readiness_looks = Counter(
+            "panicroom_readiness_looks_total",
+            "Hosts asked for their readiness, by outcome: answered, unanswered.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.inventory_hosts = Gauge(
             "panicroom_inventory_hosts",
             "Entries of the inventory, patterns included.",

@@ -51,6 +51,7 @@ SECTIONS = {
     "retention.normal": "Of hosts of criticality `normal`.",
     "retention.critical": "Of hosts of criticality `critical`.",
     "sweep": "The look for dumps that nobody reported. See [sweep.md](sweep.md).",
+    "ready": "Whether the hosts are ready for the next panic, watched. See [readiness.md](readiness.md).",
     "sweep.directories": "A directory that the hosts' kdump itself writes to over NFS or SSH, mounted where the bot "
     "runs.",
     "feed": "Changes that a pipeline or a file tells. See [changes-feed.md](changes-feed.md).",

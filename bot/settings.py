@@ -35,6 +35,7 @@ from commands.intake.config import IntakeConfig, NetconsoleConfig
 from commands.inventory import HostEntry, Inventory
 from commands.inventory_config import InventoryConfig
 from commands.inventory_desk import read_kept, together
+from commands.ready.config import ReadyConfig
 from commands.retention.policy import RetentionConfig
 from commands.sizes import Size
 from commands.sweep.config import SweepConfig
@@ -193,6 +194,7 @@ class Settings(BaseSettings):
     central: CentralConfig = CentralConfig()
     fetch: FetchConfig = FetchConfig()
     sweep: SweepConfig = SweepConfig()
+    ready: ReadyConfig = ReadyConfig()
     retention: RetentionConfig = RetentionConfig()
     changes: ChangesConfig = ChangesConfig()
     jira: JiraConfig | None = None

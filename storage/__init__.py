@@ -12,6 +12,7 @@ from storage.ids import incident_ref, panic_ref, parse_ref, report_ref
 from storage.known import KnownCause
 from storage.live import LiveSighting, LiveState
 from storage.problems import ProblemTicket
+from storage.readiness import HostReadiness, ReadinessChange
 from storage.retention import CopyCare, HostKeeps, ItemState, Pin, RetentionItem, RetentionRun
 from storage.storms import Storm
 from storage.sweeps import PlaceState, SweepPlace, SweepRun, SweepState
@@ -65,6 +66,7 @@ __all__ = [
     "FetchState",
     "Host",
     "HostKeeps",
+    "HostReadiness",
     "Incident",
     "IncidentState",
     "ItemOutcome",
@@ -77,6 +79,7 @@ __all__ = [
     "Pin",
     "PlaceState",
     "ProblemTicket",
+    "ReadinessChange",
     "Report",
     "ReportState",
     "RetentionItem",

@@ -47,3 +47,21 @@ def host_setup(
     lacking = sum(finding.verdict != "ok" for finding in found.findings)
     console.print("Nothing is missing." if not lacking else f"{lacking} to mend.", markup=False)
     raise typer.Exit(FAILED if lacking else 0)
+
+
+@app.command()
+def ready(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a host, with all findings.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One line a host, for spreadsheets.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """How the hosts stood at the bot's last look: would the next panic leave a dump? Asks no host.
+
+    Exit status: 0 all are ready, 1 some are not or nobody was asked, 2 wrong settings or database.
+    """
+    from bot.ready_table import ready_command
+
+    database = settings_of(config).database
+    raise typer.Exit(ready_command(database.url, database.shown, as_json=as_json, as_csv=as_csv))

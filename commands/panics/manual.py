@@ -25,7 +25,7 @@ GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
     ),
     (
         ":mag: Looking back",
-        ("list", "show", "card", "similar", "timeline", "top", "trends", "export", "sweep"),
+        ("list", "show", "card", "similar", "timeline", "top", "trends", "export", "sweep", "ready"),
     ),
     (":pencil2: Correcting the bot", ("merge", "split", "reclassify", "undo")),
     (":file_cabinet: What is kept", ("retention", "pin", "unpin", "hold", "release", "fetch", "forget")),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bot.demo.hosts import crashdir
+from bot.demo.hosts import crashdir, readiness
 from bot.demo.hosts.instance import Instance
 from bot.demo.hosts.timeline import span, utc
 
@@ -65,6 +65,9 @@ def answer(instance: Instance, command: str, now: float) -> Answer:
         return Answer()
     if argv in _OUTPUTS:
         return _text(instance.file(_OUTPUTS[argv]) or "")
+    told = readiness.answer(instance, argv, now)
+    if told is not None:
+        return Answer(*told)
     handler = _COMMANDS.get(argv[0])
     found = handler(instance, argv[1:], now) if handler else None
     return found or _failed(127, f"sh: 1: {argv[0]}: not found in this capture: command not found")

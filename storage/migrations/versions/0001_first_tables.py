@@ -103,6 +103,29 @@ def upgrade() -> None:
     sa.Column('read_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('host')
     )
+    op.create_table('host_readiness',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('ring', sa.String(length=255), nullable=False),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('known', sa.String(length=20), nullable=False),
+    sa.Column('since', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('wanted_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('wanted_by', sa.String(length=100), nullable=False),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('answered_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('findings', sa.JSON(), nullable=False),
+    sa.Column('facts', sa.JSON(), nullable=False),
+    sa.Column('drill', sa.JSON(), nullable=False),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('host')
+    )
+    with op.batch_alter_table('host_readiness', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_host_readiness_ring'), ['ring'], unique=False)
+        batch_op.create_index(batch_op.f('ix_host_readiness_state'), ['state'], unique=False)
+        batch_op.create_index(batch_op.f('ix_host_readiness_wanted_at'), ['wanted_at'], unique=False)
+
     op.create_table('incident',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('signature_key', sa.String(length=300), nullable=False),
@@ -152,6 +175,23 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('problem_ticket', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_problem_ticket_next_at'), ['next_at'], unique=False)
+
+    op.create_table('readiness_change',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('ring', sa.String(length=255), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('before', sa.String(length=20), nullable=False),
+    sa.Column('after', sa.String(length=20), nullable=False),
+    sa.Column('check_name', sa.String(length=40), nullable=False),
+    sa.Column('last_good', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('told_at', sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('readiness_change', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_readiness_change_at'), ['at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_readiness_change_host'), ['host'], unique=False)
+        batch_op.create_index(batch_op.f('ix_readiness_change_told_at'), ['told_at'], unique=False)
 
     op.create_table('retention_run',
     sa.Column('id', sa.Integer(), nullable=False),
