@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
 from sqlmodel import Session, select
 
 from commands.context import Context
@@ -19,9 +20,12 @@ from commands.intake.correlation import add_facts, new_panic, remember_host, rem
 from commands.intake.joining import Found, find_panic, resolved_before
 from commands.intake.live import note_sighting, replaces, tell_ambiguity
 from commands.intake.reading import Reading, read_report
-from integrations.slack.text import code, date
+from integrations.slack.text import code, date, escape
+from integrations.stores import StoreError
 from integrations.stores.local import LocalStore
 from storage import Artefact, Panic, Report, ReportState, panic_ref, report_ref
+
+log = structlog.get_logger(__name__)
 
 _AT_ONCE = timedelta(0)
 
@@ -174,8 +178,17 @@ class Recorder:
         )
         stem = f"{panic_ref(panic.id)}-dmesg" + (f"-{number + 1}" if number else "")
         folder = ("panics", panic_ref(panic.id))
-        kept = self.store.put((*folder, f"{stem}.txt"), panic.text.encode(errors="replace"))
-        told = self.store.put((*folder, f"{stem}.redacted.txt"), redacted.encode(errors="replace"))
+        try:
+            # The redacted one first: what is left of a half-done pair holds no secret.
+            told = self.store.put((*folder, f"{stem}.redacted.txt"), redacted.encode(errors="replace"))
+            kept = self.store.put((*folder, f"{stem}.txt"), panic.text.encode(errors="replace"))
+        except StoreError as error:
+            # The panic is told without its file: the text itself stands in the database.
+            log.error("intake.text_not_kept", panic=panic.id, error=str(error))
+            said = f"{panic_ref(panic.id)}: its whole text is not here as a file: {escape(str(error))}"
+            key = f"textfile-lost:{panic.id}:{digest[:12]}"
+            thread.say(session, panic.incident_id or 0, key, text=f":warning: {said}")
+            return
         session.add(
             Artefact(
                 panic_id=panic.id or 0,

@@ -5,6 +5,7 @@ A name is there with all of its bytes or not at all, whatever is killed or loses
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -57,7 +58,9 @@ class LocalStore:
         except OSError as error:
             raise StoreFailed(f"{target.name}: {error.strerror or error}.") from error
         finally:
-            fresh.unlink(missing_ok=True)
+            # Why it was not taken is what counts; `clear_unfinished` finds what cannot be unlinked now.
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
         return Stored("/".join(parts), digest.hexdigest(), size)
 
     def path(self, relative: str) -> Path:

@@ -72,7 +72,7 @@ async def test_a_request_whose_row_is_damaged_keeps_nobody_from_starting(world: 
     await _asked_and_killed(world)
     world.bot.execute(
         "INSERT INTO slack_request (dedupe, kind, body, received_at, state, attempts) "
-        "VALUES ('damaged', 'command', '{', '2026-01-01 00:00:00.000000', 'new', 0)"
+        "VALUES ('damaged', 'command', '{', datetime('now') || '.000000', 'new', 0)"
     )
     await world.bot.start()
     await world.quiet()

@@ -108,6 +108,20 @@ async def test_the_whole_text_is_kept_and_a_redacted_copy_uploaded(bot: Floor, w
     assert len(await bot.rows(Artefact)) == 1
 
 
+async def test_a_store_that_takes_nothing_keeps_no_panic_from_being_told(
+    bot: Floor, ws: RunningWorkspace
+) -> None:
+    bot.context.store_dir.mkdir(parents=True, exist_ok=True)
+    (bot.context.store_dir / "panics").write_text("a file where the store's folder is to be")
+    panic = await bot.report("web-1", oops())
+    assert panic.incident_id is not None
+    bot.printer.wake()
+    parent = await ws.message("web-1 panicked")
+    reply = await ws.reply(parent, "P-1: its whole text is not here as a file")
+    assert "look at the free space and the permissions of the store directory" in reply["text"]
+    assert not await bot.rows(Artefact)
+
+
 # -- quarantine ---------------------------------------------------------------------------------------------
 
 
