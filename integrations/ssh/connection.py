@@ -12,7 +12,7 @@ from pathlib import Path
 import paramiko
 
 from integrations.ssh.config import SshConfig, SshHost
-from integrations.ssh.errors import AuthRefused, HostUnreachable, KeyUnusable, NoCommonAlgorithm
+from integrations.ssh.errors import BROKEN, AuthRefused, HostUnreachable, KeyUnusable, NoCommonAlgorithm
 from integrations.ssh.known_hosts import KnownHosts, preferred_types
 from integrations.ssh.route import Hop, route_to
 from integrations.ssh.verification import verify
@@ -83,7 +83,7 @@ def _reach(hop: Hop, so_far: Connection, config: SshConfig) -> paramiko.Transpor
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
         transport = paramiko.Transport(wire)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         raise HostUnreachable(f"{hop.spoken} does not answer ({_words(error)}).") from error
     transport.set_log_channel(_LOG_CHANNEL)
     # A re-key that paramiko begins while data comes in races with its own window messages and may hang until the
@@ -106,7 +106,7 @@ def _handshake(transport: paramiko.Transport, hop: Hop, config: SshConfig, known
         offered = transport.get_remote_server_key()
     except paramiko.ssh_exception.IncompatiblePeer as error:
         raise NoCommonAlgorithm(f"{hop.spoken}: {error}.") from error
-    except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
+    except (*BROKEN, ValueError) as error:
         raise HostUnreachable(f"{hop.spoken} answers, but not with SSH ({_words(error)}).") from error
     verify(offered, hop, known)
 
@@ -129,7 +129,7 @@ def _log_in(transport: paramiko.Transport, host: Hop) -> None:
                 refused.append(f"{label} ({_words(error)})")
                 if gone:
                     break
-            except (paramiko.SSHException, EOFError, OSError) as error:
+            except BROKEN as error:
                 raise HostUnreachable(
                     f"{host.spoken} closed the connection at login ({_words(error)})."
                 ) from error
@@ -155,7 +155,7 @@ class _Keys:
         if self._hop.agent:
             try:
                 self._agent = paramiko.Agent()
-            except (paramiko.SSHException, OSError) as error:
+            except BROKEN as error:
                 raise KeyUnusable(f"the agent cannot be used: {_words(error)}.") from error
             keys = self._agent.get_keys()
             if not keys and not self._hop.key_files:

@@ -16,6 +16,12 @@ SshError
 
 from __future__ import annotations
 
+import paramiko
+
+# What paramiko lets through when a connection breaks under a call: its own errors, the socket's, and EOFError
+# from a write that finds the socket closed before paramiko's reading thread does. Catch all three, always.
+BROKEN = (paramiko.SSHException, EOFError, OSError)
+
 
 class SshError(Exception):
     """SSH to the host failed. See the log for the reason."""

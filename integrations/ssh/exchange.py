@@ -13,7 +13,7 @@ from typing import Literal
 
 import paramiko
 
-from integrations.ssh.errors import ConnectionLost
+from integrations.ssh.errors import BROKEN, ConnectionLost
 
 Keep = Literal["start", "end"]
 CHUNK = 64 * 1024
@@ -177,7 +177,7 @@ def run_command(
             raise ConnectionLost
         known = channel.status_event.is_set() and not timed_out
         status = channel.exit_status if known else -1
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         raise ConnectionLost(
             f"the host ended the command's channel ({error or type(error).__name__})."
         ) from error
@@ -196,7 +196,7 @@ def open_channel(transport: paramiko.Transport, timeout: float) -> paramiko.Chan
     """Raises ConnectionLost."""
     try:
         return transport.open_session(window_size=WINDOW, timeout=timeout)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         if transport.is_active():
             # An open connection that opens no channel: a hostile or overloaded sshd.
             raise ConnectionLost(f"the host opens no session for a command ({error}).") from error
@@ -219,7 +219,7 @@ def begin(channel: paramiko.Channel, command: str, deadline: float) -> bool:
     timer.start()
     try:
         channel.exec_command(command)
-    except (paramiko.SSHException, EOFError, OSError):
+    except BROKEN:
         if expired.is_set():
             return False
         raise
@@ -230,7 +230,7 @@ def begin(channel: paramiko.Channel, command: str, deadline: float) -> bool:
 
 def close_channel(channel: paramiko.Channel) -> None:
     """Also one whose connection is gone, at which paramiko fails now and then: it is closed then."""
-    with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+    with contextlib.suppress(*BROKEN):
         channel.close()
 
 
@@ -246,7 +246,5 @@ def kill(channel: paramiko.Channel) -> None:
     message.add_string("signal")
     message.add_boolean(False)
     message.add_string("KILL")
-    with contextlib.suppress(
-        paramiko.SSHException, EOFError, OSError
-    ):  # the connection is gone, and its command with it
+    with contextlib.suppress(*BROKEN):  # the connection is gone, and its command with it
         channel.transport._send_user_message(message)

@@ -8,11 +8,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import paramiko
-
 from integrations.ssh import batch
 from integrations.ssh.connection import Connection
-from integrations.ssh.errors import ConnectionLost
+from integrations.ssh.errors import BROKEN, ConnectionLost
 from integrations.ssh.exchange import (
     CHUNK,
     LOOK,
@@ -58,7 +56,7 @@ class Runner:
                 raise TimeoutError
             self._channel.sendall(self._number.encode() + b"\n")
             self._greet(deadline, stop)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             self.close()
             if isinstance(error, TimeoutError):
                 raise
@@ -104,7 +102,7 @@ class Runner:
             self._channel.sendall(batch.PING)
             nothing = Request(("true",), _PING - _OVERTIME, 0)
             return self._answer(nothing, threading.Event(), time.monotonic() + _PING).exit_status == 0
-        except (ConnectionLost, paramiko.SSHException, OSError):
+        except (ConnectionLost, *BROKEN):
             return False
 
     def run(self, requests: Sequence[Request], stop: threading.Event, until: float) -> list[CommandResult]:
@@ -119,7 +117,7 @@ class Runner:
                 done.append(self._answer(request, stop, until))
                 if not self.is_open or done[-1].exit_status is None:
                     break
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             raise ConnectionLost(
                 f"the host ended the commands' session ({error or type(error).__name__})."
             ) from error

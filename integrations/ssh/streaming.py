@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import paramiko
 
-from integrations.ssh.errors import ConnectionLost
+from integrations.ssh.errors import BROKEN, ConnectionLost
 from integrations.ssh.pieces import ENOUGH, Pieces
 
 _WINDOW = 8 * 1024 * 1024
@@ -49,7 +49,7 @@ def stream_command(
     """
     try:
         channel = transport.open_session(window_size=_WINDOW, max_packet_size=_PACKET, timeout=idle)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         raise ConnectionLost(f"the host opens no session for the stream ({error}).") from error
     channel.in_buffer = Pieces()  # nothing has come yet: no command runs
     errors = bytearray()
@@ -83,12 +83,12 @@ def stream_command(
             return StreamEnd(None, _words(errors), stopped=False)
         _drain(channel, errors)
         return StreamEnd(channel.exit_status, _words(errors), stopped=False)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         raise ConnectionLost(f"the host ended the stream ({error or type(error).__name__}).") from error
     finally:
         # The command's next write fails then (SIGPIPE): it ends by itself. On a connection that just broke, paramiko
         # may fail to say so; what is to be told of that is on its way.
-        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        with contextlib.suppress(*BROKEN):
             channel.close()
 
 

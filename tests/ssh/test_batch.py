@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
@@ -410,6 +411,20 @@ async def test_an_idle_connection_is_used_again_then_closed(sshd: Sshd, clients:
         await session.run(["true"])
         assert brief.connected == 1
     await until(lambda: brief.connected == 0)
+
+
+async def test_an_idle_connection_that_takes_no_more_is_replaced(sshd: Sshd, clients: Clients) -> None:
+    """Its socket is closed for writing, unseen by paramiko's reading thread: the question fails as EOFError."""
+    client = clients(sshd.config(idle_seconds=60))
+    async with client.connect(sshd.host) as session:
+        first = await session.run(["sh", "-c", "echo $SSH_CONNECTION"])
+        wire = session._connection.transport.sock
+    wire.shutdown(socket.SHUT_WR)
+    async with client.connect(sshd.host) as session:
+        second = await session.run(["sh", "-c", "echo $SSH_CONNECTION"])
+    assert second.exit_status == 0
+    assert first.text != second.text
+    assert client.connected == 1
 
 
 async def test_an_idle_connection_whose_host_died_is_not_trusted(stage: Stages, clients: Clients) -> None:
