@@ -43,7 +43,7 @@ test: $(STAMP)
 		--numprocesses $(WORKERS) --dist worksteal tests
 
 test-faults: $(STAMP)
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m faults tests/faults
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m faults tests/faults tests/replicas
 
 # One after the other: two guests on two cores cost each other more than twice the time.
 test-vm: $(STAMP)

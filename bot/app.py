@@ -7,29 +7,27 @@ import signal
 from collections.abc import Awaitable, Callable
 
 import structlog
-from aiohttp import web
-from slack_sdk.signature import SignatureVerifier
 
-from bot.alertmanager import AlertRoute
 from bot.analysing import make_analysis, use_redaction
 from bot.backup_schedule import BackupSchedule, holding
 from bot.central import make_copies
 from bot.changes_feed import make_feed
 from bot.forgetting import Privacy
 from bot.home_notices import retention_notice
-from bot.http import database_check, make_http
 from bot.inventory import make_inventory_desk, reloading
-from bot.jira_hook import JiraRoute
 from bot.metrics import CountedPager, Metrics
 from bot.netconsole import NetconsolePort
+from bot.port import Port
 from bot.readiness import make_ready, ready_notice
+from bot.replicas.following import follow_inventory
+from bot.replicas.replica import Replica
 from bot.restored import AfterRestore
 from bot.retention import make_retention
 from bot.schedule import Housekeeping
 from bot.settings import Settings
 from bot.slack_app import make_bolt
 from bot.slack_front import FrontDesk
-from bot.slack_http import SlackRoute
+from bot.slack_health import SlackHealth
 from bot.slack_socket import SocketDoor
 from bot.sweeping import make_sweep
 from bot.version import VERSION
@@ -70,13 +68,11 @@ from integrations.changes import JiraTracker
 from integrations.pager import PagerClient
 from integrations.redaction import Redactor
 from integrations.slack.client import SlackClient
-from integrations.slack.errors import SlackError
 from integrations.ssh import SshClient
 from integrations.stores.local import LocalStore
-from storage import Database, utc_now
+from storage import utc_now
 from storage.inbox import ReportInbox, RequestInbox
 from storage.migrations import upgrade
-from storage.queries import reports_waiting
 
 log = structlog.get_logger(__name__)
 
@@ -87,8 +83,10 @@ class Bot:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.db = Database(settings.database.url)
+        self.replica = Replica(settings.database.url, settings.replicas, port=settings.server.port)
+        self.db = self.replica.make_database()
         self.slack = SlackClient(settings.slack)
+        self.slack.before_call = self.replica.prove
         self.inventory = settings.make_inventory()
         self.access = Access(settings.access, self.slack.members_of)
         self.context = Context(
@@ -102,8 +100,9 @@ class Bot:
             self.db, self.slack, store_dir=settings.store.dir, clock=utc_now, pace=Pace(),
             storm=settings.incident.storm,
         )  # fmt: skip
-        self.context.wake = self.printer.wake
-        self.context.read_reports = lambda: self.intake.wake()
+        self.context.wake = self.replica.rung("outbox", self.printer.wake)
+        self.read_reports = self.replica.rung("reports", lambda: self.intake.wake())
+        self.context.read_reports = self.read_reports
         self.router = Router(self.db, self.access, command=settings.slack.command)
         self.reports = ReportInbox(self.db, on_batch=self.metrics.inbox_batch_rows.labels("reports").observe)
         self.requests = RequestInbox(
@@ -131,12 +130,16 @@ class Bot:
         jira = settings.changes.jira
         self.tracker = JiraTracker(jira) if jira is not None else None
         self.changes = ChangeDesk(self.context, self.tracker, settings.changes, settings.workload)
-        self.feed_route, self.feed_files = make_feed(settings, self.db, self.metrics, self.changes.on_fed)
+        self.feed_route, self.feed_files = make_feed(
+            settings, self.db, self.metrics, self.replica.rung("fed", self.changes.on_fed)
+        )
         self.context.weigh_changes = RecentChanges(self.changes.search, settings.workload).lines
         self.store = LocalStore(settings.store.dir)
         self.ssh = SshClient(settings.ssh)
         self.visits = Visits(self.context, self.ssh)
-        self.workflows = Workflows(settings.database.url)
+        self.workflows = Workflows(
+            settings.database.url, called=self.replica.session, guard=self.replica.guard_all
+        )
         self.triage = TriageDesk(
             self.context, self.visits, settings.triage, central=settings.central.url,
             lives_after=settings.netconsole.lives_after,
@@ -168,11 +171,13 @@ class Bot:
         self.fleet = make_inventory_desk(self.context, settings, self.intake, self.metrics, self.router)
         self.bolt = make_bolt(self.router, self.slack, on_home=self._show_home, tell_home=self._show_home)
         self.front = FrontDesk(self.db, self.requests, self.router, self.bolt, self.slack)
+        self.front.replicated = self.replica.leadership is not None
+        self.front.on_stored = self.replica.rung("requests", self.front.wake)
         self.socket = SocketDoor(self.front, settings.slack) if settings.slack.mode == "socket" else None
+        self.health = SlackHealth(self.slack, self.socket)
         self._feed_metrics()
         self._tasks: list[asyncio.Task[None]] = []
-        self._runner: web.AppRunner | None = None
-        self._slack_problem: str | None = "not asked yet"
+        self._port = Port(self)
         self.address = ""
 
     def _feed_metrics(self) -> None:
@@ -183,6 +188,7 @@ class Bot:
             self.socket.on_acknowledged = metrics.slack_ack_seconds.observe
         self.printer.on_posted = self._posted
         self.intake.on_taken = self._taken
+        self.replica.show(metrics)
         metrics.inbox_waiting.labels("requests").set_function(lambda: self.requests.waiting)
 
     def _posted(self, key: str, seconds: float) -> None:
@@ -194,16 +200,30 @@ class Bot:
             self.metrics.panics.labels(taken.kind).inc()
 
     async def start(self) -> None:
-        """Opens the port last: who is answered is served."""
+        """Opens the port last: who is answered is served, if not by this process then by the one that leads."""
         self.settings.store.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         await asyncio.to_thread(use_redaction, self.settings)
-        left = await asyncio.to_thread(self.store.clear_unfinished)
-        if left:
-            log.info("store.unfinished_removed", files=left)
         await self.slack.start()
         self.reports.start()
         self.requests.start()
-        await self._greet_slack()
+        await self.health.greet()
+        await self.replica.start(self._lead)
+        self._run(self.health.run)
+        self._run(lambda: follow_inventory(self.fleet, lambda: self.replica.works))
+        if self.socket is not None:
+            await self.socket.start()
+        self.address = await self._port.open()
+        log.info(
+            "bot.started", address=self.address, mode=self.settings.slack.mode, version=VERSION,
+            leads=self.replica.leads,
+        )  # fmt: skip
+
+    async def _lead(self) -> None:
+        """Takes up what was under way, and all that is to be done once."""
+        left = await asyncio.to_thread(self.store.clear_unfinished)
+        if left:
+            log.info("store.unfinished_removed", files=left)
+        await self.fleet.take_kept()
         self.workflows.start()
         await self.triage.resume()
         await self.evidence.resume()
@@ -226,20 +246,15 @@ class Bot:
         self._run(self.ready.run)
         self._run(self.retention.run)
         self._run(self.privacy.run)
-        self._run(self._keep_greeting)
         self._run(Housekeeping(self.db, clock=utc_now).run)
         if self.netconsole is not None:
             await self.netconsole.start()
             self._run(self.netconsole.run)
-        if self.socket is not None:
-            await self.socket.start()
-        await self._open_port()
-        log.info("bot.started", address=self.address, mode=self.settings.slack.mode, version=VERSION)
 
     async def stop(self) -> None:
         """Lets nothing in, then ends what runs. What is not finished goes on at the next start."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._port.close()
+        await self.replica.stop()
         if self.netconsole is not None:
             self.netconsole.close()
         if self.socket is not None:
@@ -262,87 +277,13 @@ class Bot:
             await self.tracker.close()
         await self.slack.close()
         await asyncio.to_thread(self.db.close)
+        await self.replica.resign()
         log.info("bot.stopped")
 
     def _run(self, forever: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(
             asyncio.create_task(_guard(forever), name=getattr(forever, "__qualname__", "task"))
         )
-
-    async def _open_port(self) -> None:
-        server = self.settings.server
-        app = make_http(
-            server=server,
-            inventory=self.inventory,
-            inbox=self.reports,
-            metrics=self.metrics,
-            checks={
-                "database": database_check(self.db),
-                "slack": self._check_slack,
-                "workflows": self._check_workflows,
-            },
-            on_report=self._on_reports,
-            count_waiting=lambda: self.db.read(reports_waiting),
-            version=VERSION,
-        )
-        alerts = AlertRoute(
-            self.settings.alertmanager,
-            server=server,
-            inventory=self.inventory,
-            inbox=self.reports,
-            metrics=self.metrics,
-            on_report=self._on_reports,
-            tell_admins=self.intake.tell,
-            sources=self.settings.netconsole.sources,
-        )
-        app.router.add_post("/v1/alertmanager", alerts.handle)
-        hook = self.settings.jira.webhook_secret if self.settings.jira is not None else None
-        rung = JiraRoute(
-            hook,
-            body_limit=server.body_limit,
-            metrics=self.metrics,
-            on_changed=self.changes.on_ticket_changed,
-        )
-        app.router.add_post("/v1/jira", rung.handle)
-        app.router.add_post("/v1/changes", self.feed_route.handle)
-        self.privacy.add_routes(app)
-        if self.settings.slack.mode == "http":
-            verifier = SignatureVerifier(self.settings.slack.signing_secret.get_secret_value())
-            app.router.add_post("/slack/events", SlackRoute(self.front, verifier, self.metrics).handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=3.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, server.listen, server.port)
-        await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self.address = f"http://{host}:{port}"
-
-    def _on_reports(self, _ids: object) -> None:
-        self.intake.wake()
-
-    # -- Slack's health -------------------------------------------------------------------------------
-
-    async def _greet_slack(self) -> None:
-        """auth.test: the bot's own user id. Slack being down is no reason not to take reports."""
-        try:
-            await self.slack.who_am_i()
-            self._slack_problem = None
-        except SlackError as error:
-            if str(error) != self._slack_problem:  # asked every few seconds, told when it changes
-                log.error("slack.not_ready", error=str(error))
-            self._slack_problem = str(error)
-
-    async def _keep_greeting(self) -> None:
-        while True:
-            await asyncio.sleep(5.0 if self._slack_problem else 60.0)
-            await self._greet_slack()
-
-    async def _check_slack(self) -> str | None:
-        if self._slack_problem is None and self.socket is not None:
-            return await self.socket.problem()
-        return self._slack_problem
-
-    async def _check_workflows(self) -> str | None:
-        return None if self.workflows.running else "not running"
 
     async def _show_home(self, user: str, said: str = "") -> None:
         await publish_home(self.context, user, said=said, notices=self.notices)

@@ -16,6 +16,7 @@ from bot.doctor_analysis import analysis_findings
 from bot.doctor_backup import backup_findings, inventory_findings, kept_findings
 from bot.doctor_changes import feed_findings, workload_findings
 from bot.doctor_intake import alertmanager_findings, netconsole_findings
+from bot.doctor_replicas import replicas_findings
 from bot.machine import (
     Finding,
     database_findings,
@@ -47,6 +48,7 @@ async def examine(
     checks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
         ("settings", lambda: _in_thread(lambda: settings_findings(settings, config))),
         ("database", lambda: _in_thread(lambda: database_findings(settings))),
+        ("replicas", lambda: _in_thread(lambda: replicas_findings(settings))),
         ("reports", lambda: _in_thread(lambda: reports_findings(settings))),
         ("store", lambda: _in_thread(lambda: store_findings(settings.store.dir))),
         ("store files", lambda: _in_thread(lambda: kept_findings(settings))),

@@ -56,6 +56,16 @@ class Metrics:
             ["state"],
             registry=self.registry,
         )
+        self.leads = Gauge(
+            "panicroom_leads",
+            "1 when this replica leads, or needs no lease (SQLite): it does the work, and the others take in.",
+            registry=self.registry,
+        )
+        self.lease_epoch = Gauge(
+            "panicroom_lease_epoch",
+            "The number of the lease that this replica leads by, one more with each change of leader; 0 else.",
+            registry=self.registry,
+        )
         self.ready = Gauge(
             "panicroom_ready",
             "1 when this readiness check passed the last time /readyz was asked, else 0.",

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bot.replicas.config import ReplicasConfig
 from bot.sources import Gathered, Key, SettingsError, dotted, gather, is_secret, submodel
 from commands.access import AccessConfig
 from commands.analysis.config import AnalysisConfig
@@ -178,6 +179,7 @@ class Settings(BaseSettings):
 
     server: ServerConfig = ServerConfig()
     database: DatabaseConfig = DatabaseConfig()
+    replicas: ReplicasConfig = ReplicasConfig()
     store: StoreConfig = StoreConfig()
     slack: SlackConfig = SlackConfig()
     routing: RoutingConfig = RoutingConfig()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,23 +81,41 @@ class FrontDesk:
         self.on_request: Callable[[str], None] = lambda _kind: None
         self._last_accepted = 0.0
         self._in_hand: set[str] = set()  # stored requests that are queued or worked on
+        self._arriving: Counter[str] = Counter()  # requests that are being stored
+        self._news = asyncio.Event()
         self._more_stored = False  # there are stored requests that found no room in the queue
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._workers: list[asyncio.Task[None]] = []
+        # One of several: all is stored, for Slack delivers one event to two of them, and only the leader knows all.
+        self.replicated = False
+        self.on_stored: Callable[[], None] = lambda: None  # by a process that does not work it off
 
     async def start(self) -> None:
-        """Takes up what an earlier process acknowledged and did not finish."""
+        """Takes up what an earlier process, or a follower, acknowledged and nobody finished."""
         await self._take_up()
         self._workers = [asyncio.create_task(self._work(), name=f"slack-worker-{n}") for n in range(_WORKERS)]
+        self._workers.append(asyncio.create_task(self._look(), name="slack-look"))
+
+    def wake(self) -> None:
+        """Another process may have stored something."""
+        self._news.set()
+
+    async def _look(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._take_up_safely()
 
     async def _take_up(self) -> None:
         """Stored requests that nobody has in hand, as many as the queue holds; the rest when there is room again."""
-        self._more_stored = False
-        in_hand = set(self._in_hand)
+        self._more_stored = self._queue.full()
+        if self._more_stored:
+            return
+        in_hand = {*self._in_hand, *self._arriving}
         rows = await self.db.read(lambda s: unfinished(s, _TAKEN_UP, but=in_hand))
         taken = 0
         for row in rows:
-            if row.dedupe in self._in_hand:
+            if row.dedupe in self._in_hand or row.dedupe in self._arriving:
                 continue
             try:
                 incoming = Incoming(row.kind, row.dedupe, json.loads(row.body))
@@ -158,6 +176,8 @@ class FrontDesk:
 
     def _acts(self, incoming: Incoming) -> bool:
         """Whether the request changes something, and so must survive a crash of ours."""
+        if self.replicated:
+            return True
         payload = incoming.payload
         if incoming.kind == "command":
             return self.router.acts(str(payload.get("text") or ""))
@@ -176,6 +196,15 @@ class FrontDesk:
         return False
 
     async def _store(self, incoming: Incoming) -> Answer:
+        self._arriving[incoming.dedupe] += 1  # before it is committed: a look must not take it up, too
+        try:
+            return await self._store_arriving(incoming)
+        finally:
+            self._arriving[incoming.dedupe] -= 1
+            if not self._arriving[incoming.dedupe]:
+                del self._arriving[incoming.dedupe]
+
+    async def _store_arriving(self, incoming: Incoming) -> Answer:
         try:
             stored = await self.inbox.add(
                 dedupe=incoming.dedupe,
@@ -185,7 +214,9 @@ class FrontDesk:
         except (InboxError, SQLAlchemyError) as error:
             log.error("slack.request_not_stored", kind=incoming.kind, error=str(error))
             return self._busy(incoming)
-        if not stored.duplicate:
+        if not self._workers:
+            self.on_stored()
+        elif not stored.duplicate:
             self._enqueue_stored(incoming)
         return Answer()
 

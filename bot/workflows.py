@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,15 @@ def workflow_url(database_url: str) -> str:
     return url.set(database=str(beside)).render_as_string(hide_password=False)
 
 
-def workflow_engine(url: str) -> Engine:
+def workflow_engine(url: str, *, called: str | None = None) -> Engine:
     """Like storage's engine (WAL, synchronous=FULL), but with the driver's own `BEGIN IMMEDIATE`.
 
     DBOS writes that statement itself when it migrates, so an engine that begins transactions on its own
     would nest them.
     """
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=8, max_overflow=4, pool_pre_ping=True)
+        named = {"application_name": called} if called else {}
+        return create_engine(url, pool_size=8, max_overflow=4, pool_pre_ping=True, connect_args=named)
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, pool_size=8)
 
     @event.listens_for(engine, "connect")
@@ -64,12 +66,23 @@ def workflow_engine(url: str) -> Engine:
 class Workflows:
     """Start and stop of DBOS, once a process at a time (DBOS is a singleton).
 
-    `executor` names this replica: DBOS recovers only what the same executor had begun.
+    All replicas are the same `executor`, because DBOS recovers only what the same executor had begun; that it is
+    started by the one that leads alone, and writes nothing when that is another one, is up to `guard(engine)`.
+    `called`: the name of its sessions at the server.
     """
 
-    def __init__(self, database_url: str, *, executor: str = "panicroom") -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        executor: str = "panicroom",
+        called: str | None = None,
+        guard: Callable[[Engine], None] = lambda _engine: None,
+    ) -> None:
         self.url = workflow_url(database_url)
         self.executor = executor
+        self.called = called
+        self.guard = guard
         self._dbos: DBOS | None = None
         self._engine: Engine | None = None
 
@@ -85,7 +98,8 @@ class Workflows:
         if make_url(self.url).get_backend_name() == "sqlite":
             Path(str(make_url(self.url).database)).parent.mkdir(parents=True, exist_ok=True)
         _quieten()
-        self._engine = workflow_engine(self.url)
+        self._engine = workflow_engine(self.url, called=self.called)
+        self.guard(self._engine)
         config: DBOSConfig = {
             "name": "panicroom",
             "system_database_url": self.url,

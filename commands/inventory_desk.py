@@ -139,6 +139,14 @@ class InventoryDesk:
             except TimeoutError:
                 continue
 
+    async def take_kept(self) -> None:
+        """What another process has taken from the source since."""
+        kept = await asyncio.to_thread(read_kept, self.context.store_dir, self.config.source)
+        async with self._one:
+            if kept.taken_at is not None and kept.entries != self.kept.entries:
+                self.kept, self.standing.taken_at = kept, kept.taken_at
+                self.context.inventory.replace(together(self.own, kept.entries))
+
     async def reload(self) -> str:
         """taken, unchanged, failed or waiting; `standing` says more. Never raises for what the source does."""
         async with self._one:

@@ -6,10 +6,12 @@ from storage.changes import ChangeFinding, ChangeRecord, ChangeTouch
 from storage.copies import CopyState, DumpCopy, DumpPart
 from storage.database import Database
 from storage.derived import rebuild as rebuild_derived
+from storage.drills import Drill, DrillState
 from storage.erasure import Erasure, ErasureItem, ErasureStage, ErasureState, ItemOutcome
 from storage.fetching import DumpFetch, DumpLink, FetchState
 from storage.ids import incident_ref, panic_ref, parse_ref, report_ref
 from storage.known import KnownCause
+from storage.lease import Lease
 from storage.live import LiveSighting, LiveState
 from storage.problems import ProblemTicket
 from storage.readiness import HostReadiness, ReadinessChange
@@ -54,6 +56,8 @@ __all__ = [
     "CopyState",
     "Correction",
     "Database",
+    "Drill",
+    "DrillState",
     "DumpCopy",
     "DumpFetch",
     "DumpLink",
@@ -72,6 +76,7 @@ __all__ = [
     "ItemOutcome",
     "ItemState",
     "KnownCause",
+    "Lease",
     "LiveSighting",
     "LiveState",
     "MessageState",

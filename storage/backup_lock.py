@@ -1,4 +1,4 @@
-"""Who works on a database: the bot holds it together with others, a restore alone.
+"""Who works on a database: on PostgreSQL a bot together with others, on SQLite by itself; a restore always alone.
 
 The locks are the operating system's (SQLite: `flock` on `FILE.lock`) and the server's (PostgreSQL: an advisory
 lock of a session), so a crash leaves none behind.
@@ -42,13 +42,20 @@ def hold(url: str, *, alone: bool = False) -> Hold:
     return _ServerHold(url, alone)
 
 
-def _refusal(alone: bool) -> DatabaseInUse:
-    return DatabaseInUse(
-        "a bot runs on it. Stop the bot first." if alone else "a restore is at work on it. Wait for its end."
-    )
+def _refusal(alone: bool, by: str = "restore") -> DatabaseInUse:
+    if alone:
+        return DatabaseInUse("a bot runs on it. Stop the bot first.")
+    if by == "bot":
+        return DatabaseInUse(
+            "another bot runs on it, and an SQLite file serves one. Stop that one, or give all of them the same "
+            "PostgreSQL."
+        )
+    return DatabaseInUse("a restore is at work on it. Wait for its end.")
 
 
 class _FileHold:
+    """The lock's file says who has it; a lock without a file that says so is a restore's."""
+
     def __init__(self, database: Path, alone: bool) -> None:
         database.parent.mkdir(parents=True, exist_ok=True)
         path = database.with_name(database.name + ".lock")
@@ -57,10 +64,13 @@ class _FileHold:
             if os.geteuid() == 0:  # the bot's user must be able to open it, too
                 owner = database if database.exists() else database.parent
                 os.fchown(self._fd, owner.stat().st_uid, owner.stat().st_gid)
-            fcntl.flock(self._fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"restore" if alone else b"bot", 0)
         except BlockingIOError as error:
+            by = os.pread(self._fd, 20, 0).decode("ascii", "replace")
             os.close(self._fd)
-            raise _refusal(alone) from error
+            raise _refusal(alone, by) from error
         except OSError:
             os.close(self._fd)
             raise

@@ -15,8 +15,8 @@ from sqlmodel import Session
 T = TypeVar("T")
 
 
-def make_engine(url: str) -> Engine:
-    """An engine for `sqlite:///file` or `postgresql+psycopg://…`.
+def make_engine(url: str, *, called: str | None = None) -> Engine:
+    """An engine for `sqlite:///file` or `postgresql+psycopg://…`; `called`: the name of its sessions at the server.
 
     SQLite: WAL, `synchronous=FULL` (a commit that was acknowledged survives a power loss; with NORMAL the
     last commits of a WAL database may be lost with the power), 10 s busy time-out, foreign keys on. The
@@ -25,7 +25,8 @@ def make_engine(url: str) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        server = create_engine(url, pool_size=8, max_overflow=4, pool_pre_ping=True)
+        named = {"application_name": called} if called else {}
+        server = create_engine(url, pool_size=8, max_overflow=4, pool_pre_ping=True, connect_args=named)
 
         @event.listens_for(server, "connect")
         def _without_compiling(connection: Any, _record: Any) -> None:
@@ -65,9 +66,9 @@ class Database:
     writer at a time anyway, so writes queue in one thread instead of fighting for the lock.
     """
 
-    def __init__(self, url: str, *, threads: int = 4) -> None:
+    def __init__(self, url: str, *, threads: int = 4, called: str | None = None) -> None:
         self.url = url
-        self.engine = make_engine(url)
+        self.engine = make_engine(url, called=called)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(1 if self.is_sqlite else threads, thread_name_prefix="db-write")

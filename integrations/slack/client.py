@@ -61,6 +61,7 @@ class SlackClient:
         self._permalinks: dict[tuple[str, str], str] = {}
         self.bot_user_id: str | None = None
         self.on_call: Callable[[str, str], None] = lambda _method, _outcome: None
+        self.before_call: Callable[[], None] = lambda: None  # whether this process may still speak
 
     async def start(self) -> None:
         """One keep-alive session for all calls. slack_sdk would otherwise open a connection a call."""
@@ -77,6 +78,7 @@ class SlackClient:
 
     async def _counted(self, method: str, work: Awaitable[T]) -> T:
         """Tells `on_call` the method and what came of it: ok, refused, rate_limited, down, unclear."""
+        self.before_call()
         try:
             done = await work
         except SlackError as error:
@@ -287,6 +289,7 @@ class SlackClient:
         """Answers through a response_url (five uses within 30 minutes)."""
         if self._session is None:
             raise SlackError("the Slack client was not started")
+        self.before_call()
         try:
             async with self._session.post(response_url, json=dict(body)) as answer:
                 if answer.status == 429:

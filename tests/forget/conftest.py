@@ -29,6 +29,7 @@ from storage import (
     CopyCare,
     CopyState,
     Correction,
+    Drill,
     DumpCopy,
     DumpFetch,
     DumpLink,
@@ -122,6 +123,10 @@ def fill(session: Session, panic_id: int, place: str) -> None:
         LiveSighting(panic_id=panic_id, host=HOST, seen_at=now, awaited_until=now),
         HostReadiness(host=HOST, ring="prod-2", note=said, findings=[{"told": PLANTED}]),
         ReadinessChange(host=HOST, after="ready"),
+        Drill(
+            host=HOST, request_id="drill", mark="D-1", digest="0" * 64, plan={"host": HOST, "why": PLANTED},
+            requester="U0ONCALL", until=now, note=said,
+        ),
         HostKeeps(host=HOST), SweepPlace(kind="host", name=HOST, run_id=sweep.id or 0, findings={"x": PLANTED}),
         SweepPlace(kind="directory", name="/central", run_id=sweep.id or 0, findings={HOST: [said]}, note=f"({HOST})"),
         ChangeTouch(change_id=change.id or 0, what="host", name=HOST, started=now, ended=now),

@@ -52,6 +52,35 @@ def upgrade() -> None:
     with op.batch_alter_table('change_record', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_change_record_started'), ['started'], unique=False)
 
+    op.create_table('drill',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('slot', sa.String(length=255), nullable=True),
+    sa.Column('request_id', sa.String(length=200), nullable=False),
+    sa.Column('mark', sa.String(length=64), nullable=False),
+    sa.Column('state', sa.String(length=20), nullable=False),
+    sa.Column('digest', sa.String(length=64), nullable=False),
+    sa.Column('plan', sa.JSON(), nullable=False),
+    sa.Column('requester', sa.String(length=100), nullable=False),
+    sa.Column('asked_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('until', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('approver', sa.String(length=100), nullable=True),
+    sa.Column('approved_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('trigger_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('triggered_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('boot_before', sa.String(length=64), nullable=False),
+    sa.Column('boot_after', sa.String(length=64), nullable=False),
+    sa.Column('ended_by', sa.String(length=100), nullable=True),
+    sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('mark'),
+    sa.UniqueConstraint('request_id'),
+    sa.UniqueConstraint('slot')
+    )
+    with op.batch_alter_table('drill', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_drill_host'), ['host'], unique=False)
+
     op.create_table('erasure',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('slot', sa.String(length=255), nullable=True),
@@ -160,6 +189,17 @@ def upgrade() -> None:
         batch_op.create_index('ix_incident_signature_state', ['signature_key', 'state'], unique=False)
         batch_op.create_index('ix_incident_state', ['state'], unique=False)
 
+    op.create_table('lease',
+    sa.Column('name', sa.String(length=40), nullable=False),
+    sa.Column('epoch', sa.BigInteger(), nullable=False),
+    sa.Column('holder', sa.String(length=60), nullable=False),
+    sa.Column('called', sa.String(length=200), nullable=False),
+    sa.Column('version', sa.String(length=60), nullable=False),
+    sa.Column('ending', sa.Text(), nullable=False),
+    sa.Column('taken_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('name')
+    )
     op.create_table('problem_ticket',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('signature_key', sa.String(length=300), nullable=False),
