@@ -312,6 +312,57 @@ def test_a_drill_leaves_its_mark_and_crashes(drills: Scripts) -> None:
     assert re.fullmatch(r"id=D-7 boot=93114d551a0a4b0cb0335a7c17b232f0 at=\S+Z\n", mark)
 
 
+def test_a_drill_is_never_done_twice(drills: Scripts) -> None:
+    assert drills.drill("D-7", stdin=KEY.encode() + b"\n").returncode == 0
+    (drills.root / "proc/trigger").unlink()
+    (drills.root / "proc/boot_id").write_text("00000000-1a0a-4b0c-b033-5a7c17b232f0\n")
+    again = drills.drill("D-7", stdin=KEY.encode() + b"\n")
+    assert (again.returncode, again.stdout) == (1, b"")
+    assert b"not done twice" in again.stderr
+    assert not triggered(drills)
+    assert drills.drill("D-8", stdin=KEY.encode() + b"\n").returncode == 0
+    (drills.root / "proc/trigger").unlink()
+    assert drills.drill("D-7", stdin=KEY.encode() + b"\n").returncode == 1, "another drill came between"
+    assert not triggered(drills)
+
+
+def test_of_many_who_trigger_at_once_one_does(drills: Scripts) -> None:
+    drills.drill("--check")  # writes the script
+    command = [*drills.shell, str(drills.root / "panicroom-host-drill"), "D-9"]
+    begun = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(8)
+    ]
+    for process in begun:
+        assert process.stdin is not None
+        process.stdin.write(KEY.encode() + b"\n")
+        process.stdin.close()
+    assert sorted(process.wait(30) for process in begun) == [0, *[1] * 7]
+    for process in begun:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_the_mark_is_told_without_the_key_and_stays_over_boots(drills: Scripts) -> None:
+    assert drills.drill("--mark", "D-7").stdout == b"boot=93114d551a0a4b0cb0335a7c17b232f0\n"
+    drills.drill("D-7", stdin=KEY.encode() + b"\n")
+    (drills.root / "proc/boot_id").write_text("00000000-1a0a-4b0c-b033-5a7c17b232f0\n")
+    (drills.root / "etc/drill.conf").unlink()  # it is no drill host any more; what happened stays told
+    now, mark = drills.drill("--mark", "D-7").stdout.decode().splitlines()
+    assert now == "boot=000000001a0a4b0cb0335a7c17b232f0"
+    assert mark.startswith("id=D-7 boot=93114d551a0a4b0cb0335a7c17b232f0 at=")
+    assert drills.drill("--mark", "D-8").stdout.decode().splitlines() == [now]
+
+
+def test_a_mark_that_cannot_be_written_refuses_the_drill(drills: Scripts) -> None:
+    (drills.root / "state/drills").write_text("")
+    done = drills.drill("D-7", stdin=KEY.encode() + b"\n")
+    assert (done.returncode, done.stdout) == (74, b"")
+    assert not triggered(drills)
+
+
 @pytest.mark.parametrize(
     "given", [b"", b"\n", KEY.encode()[:-1], KEY.encode() + b"x\n", b"x\n" + KEY.encode()]
 )
@@ -342,7 +393,21 @@ def test_each_thing_that_is_missing_refuses_the_drill(drills: Scripts, spoil: st
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("a", "b"), ("",), ("-x",), ("a b",), ("$(id)",), ("a\nb",), ("x" * 65,)]
+    "words",
+    [
+        (),
+        ("a", "b"),
+        ("",),
+        ("-x",),
+        ("a b",),
+        ("$(id)",),
+        ("a\nb",),
+        ("x" * 65,),
+        ("..",),
+        ("--mark",),
+        ("--mark", "../drill"),
+        ("--mark", ".."),
+    ],
 )
 def test_a_bad_call_of_the_drill(drills: Scripts, words: tuple[str, ...]) -> None:
     assert drills.drill(*words, stdin=KEY.encode() + b"\n").returncode == 64
