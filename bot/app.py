@@ -225,6 +225,7 @@ class Bot:
             log.info("store.unfinished_removed", files=left)
         await self.fleet.take_kept()
         self.workflows.start()
+        await self.workflows.begin_anew()
         await self.triage.resume()
         await self.evidence.resume()
         await self.analysis.resume()

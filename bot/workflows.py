@@ -20,8 +20,9 @@ from sqlalchemy.engine import make_url
 log = structlog.get_logger(__name__)
 
 # DBOS recovers only workflows of its own application version, by default a hash of the code, which would
-# strand what runs at each deploy. Raise this number when the order of steps in a workflow changes.
-APPLICATION_VERSION = "panicroom-2"
+# strand what runs at each deploy. Raise this number when the order of steps in a workflow changes: what another version
+# was at begins anew then, from what its rows say is done (`begin_anew`).
+APPLICATION_VERSION = "panicroom-3"
 
 
 def workflow_url(database_url: str) -> str:
@@ -112,6 +113,20 @@ class Workflows:
         }
         self._dbos = DBOS(config=config)
         DBOS.launch()
+
+    async def begin_anew(self) -> int:
+        """Forget how far workflows of another version are; how many. Before the desks `resume`: they start them again.
+
+        DBOS would leave them alone for ever. A desk's own rows say which of its steps are done.
+        """
+        found = await DBOS.list_workflows_async(
+            status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
+        )
+        ids = [w.workflow_id for w in found if w.app_version != APPLICATION_VERSION]
+        if ids:
+            log.info("workflows.anew", count=len(ids), version=APPLICATION_VERSION)
+            await DBOS.delete_workflows_async(ids)
+        return len(ids)
 
     async def stop(self) -> None:
         """Stop. What is under way is left where it stands and goes on at the next start."""

@@ -53,6 +53,7 @@ class EvidenceDesk(HostDesk):
 
     kind: ClassVar[str] = "evidence"
     renderer: ClassVar[str] = "evidence_run"
+    concludes: ClassVar[bool] = True
     alone: ClassVar[frozenset[str]] = frozenset({"record", "bundle"})
 
     def __init__(
@@ -215,6 +216,8 @@ class EvidenceDesk(HostDesk):
 
         def write(session: Session) -> tuple[Panic, bool]:
             run = session.get_one(RunbookRun, run_id)
+            if run.state not in runs.ACTIVE:
+                return session.get_one(Panic, run.panic_id), False
             panic = session.get_one(Panic, run.panic_id)
             incident = runs.incident_of(session, panic)
             step = next(s for s in runs.steps_of(session, run_id) if s.name == "bundle")

@@ -9,15 +9,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 from dbos._error import DBOSException
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from commands.hosts import runs
+from commands.hosts.comings import Came, Knock, Went, knocked
 from commands.hosts.patience import Patience
 from commands.hosts.visits import Visit, Visits
 from integrations.ssh import AuthRefused, SshError
@@ -25,8 +27,6 @@ from storage import Panic, RunbookRun, RunState
 from storage.requests import once
 
 if TYPE_CHECKING:
-    from sqlmodel.sql.expression import SelectOfScalar
-
     from commands.context import Context
 
 log = structlog.get_logger(__name__)
@@ -50,30 +50,13 @@ class StepFinding:
         return "\n".join(text for _, text in self.lines)
 
 
-class Knock(TypedDict):
-    """What came of trying the host: `reached`, `again` after `seconds`, `lost` for good (`note`), or `stop`."""
-
-    said: str
-    seconds: float
-    refusals: int
-    note: str
-
-
-class Went(TypedDict):
-    """How a visit went: to its end (`done`), until the connection `broke` in the step `at`, or it is to `stop`."""
-
-    said: str
-    at: str
-
-
-def _knock(said: str, refusals: int = 0, *, seconds: float = 0, note: str = "") -> Knock:
-    return {"said": said, "seconds": seconds, "refusals": refusals, "note": note}
-
-
-def _panic_of(run_id: int) -> SelectOfScalar[Panic]:
-    """As the database has it: others may have loaded it earlier in the same transaction."""
-    query = select(Panic).join(RunbookRun, col(RunbookRun.panic_id) == col(Panic.id))
-    return query.where(RunbookRun.id == run_id).execution_options(populate_existing=True)
+# As the database has it: others may have loaded it earlier in the same transaction.
+_PANIC_OF = (
+    select(Panic)
+    .join(RunbookRun, col(RunbookRun.panic_id) == col(Panic.id))
+    .where(RunbookRun.id == bindparam("run"))
+    .execution_options(populate_existing=True)
+)
 
 
 class HostDesk(DBOSConfiguredInstance, ABC):
@@ -83,6 +66,8 @@ class HostDesk(DBOSConfiguredInstance, ABC):
     renderer: ClassVar[str]
     # Steps that need no host: they come even when the host is given up, and the others are told as lost.
     alone: ClassVar[frozenset[str]] = frozenset()
+    # Whether `conclude` does something: it finds the last step's row as that has ended.
+    concludes: ClassVar[bool] = False
 
     def __init__(self, context: Context, visits: Visits, patience: Patience, *, name: str) -> None:
         super().__init__(name)
@@ -108,7 +93,10 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no step {name!r} that needs no host")
 
     async def conclude(self, run_id: int) -> None:
-        """After the last step of a run that was not cancelled. Runs again after a crash in mid-way."""
+        """After the last step, before the run ends; it may be cancelled by now. Runs again after a crash in mid-way."""
+
+    def ends_done(self, session: Session, run: RunbookRun, now: datetime) -> None:
+        """In the transaction in which a run ends that was not given up."""
 
     async def discard(self, run_id: int) -> None:
         """After a run was cancelled and nothing of it is at work any more. Runs again after a crash in mid-way."""
@@ -167,7 +155,8 @@ class HostDesk(DBOSConfiguredInstance, ABC):
     async def resume(self) -> int:
         """At start: see that every run that is under way has its workflow. Returns how many there are.
 
-        DBOS goes on with the workflows it knows; this is for a run that was committed just before a crash.
+        DBOS goes on with the workflows it knows; this is for a run that was committed just before a crash, or whose
+        workflow was another version's.
         """
         active = await self.context.db.read(lambda s: runs.active_runs(s, kind=self.kind))
         for run in active:
@@ -185,21 +174,24 @@ class HostDesk(DBOSConfiguredInstance, ABC):
     # -- the workflow -----------------------------------------------------------------------------------
 
     async def work(self, run_id: int) -> str:
-        """The body of the verb's workflow function: everything with an effect is a DBOS step."""
+        """The body of the verb's workflow function: everything with an effect is a DBOS step.
+
+        A host that answers is one step from the knock to the end; the rows say what of it is behind us.
+        """
+        refusals, broke_at, breaks = 0, "", 0
         try:
-            lost = await self._reach(run_id)
-            broke_at, breaks = "", 0
-            while lost is None or (lost and self.alone):
-                went: Went = await DBOS.run_step_async(
-                    {"name": f"{self.kind}.visit"}, self._visit, run_id, broke_at, breaks, lost
+            while True:
+                came: Came = await DBOS.run_step_async(
+                    {"name": f"{self.kind}.attend"}, self._attend, run_id, refusals, broke_at, breaks
                 )
-                if went["said"] != "broke":
-                    break
-                breaks = breaks + 1 if went["at"] == broke_at else 1
-                broke_at = went["at"]
-                lost = await self._reach(run_id)
-            ended = await DBOS.run_step_async({"name": f"{self.kind}.close"}, self._close, run_id, lost)
-            return str(ended)
+                if came["said"] == "ended":
+                    return came["at"]
+                refusals = came["refusals"]
+                if came["said"] == "again":
+                    await DBOS.sleep_async(came["seconds"])
+                else:
+                    breaks = breaks + 1 if came["at"] == broke_at else 1
+                    broke_at = came["at"]
         except DBOSException:
             raise
         except Exception as error:
@@ -211,47 +203,42 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         finally:
             self.visits.end(run_id)
 
-    async def _reach(self, run_id: int) -> str | None:
-        """Wait until the host answers: None. Else why it is lost for good; "" when the run was cancelled."""
-        refusals = 0
-        while True:
-            knock: Knock = await DBOS.run_step_async(
-                {"name": f"{self.kind}.knock"}, self._knock, run_id, refusals
-            )
-            if knock["said"] != "again":
-                return {"reached": None, "lost": knock["note"]}.get(knock["said"], "")
-            refusals = knock["refusals"]
-            await DBOS.sleep_async(knock["seconds"])
+    async def _attend(self, run_id: int, refusals: int, broke_at: str, breaks: int) -> Came:
+        """Knock, and where the host answers or is given up, do what is left and close the run."""
+        knock = await self._knock(run_id, refusals)
+        if knock["said"] == "again":
+            return {"said": "again", "at": "", "seconds": knock["seconds"], "refusals": knock["refusals"]}
+        lost = {"reached": None, "lost": knock["note"]}.get(knock["said"], "")
+        if lost is None or (lost and self.alone):
+            went, last = await self._visit(run_id, broke_at, breaks, lost)
+            if went["said"] == "broke":
+                return {"said": "broke", "at": went["at"], "seconds": 0, "refusals": 0}
+        else:
+            last = None
+        return {"said": "ended", "at": await self._close(run_id, lost, last), "seconds": 0, "refusals": 0}
 
     async def _knock(self, run_id: int, refusals: int) -> Knock:
-        run = await self._load(run_id)
+        run, panic = await self.context.db.read(lambda s: runs.run_and_panic(s, run_id))
         if run.state not in runs.ACTIVE:
-            return _knock("stop", refusals)
+            return knocked("stop", refusals)
         try:
-            await self.visits.begin(run_id)
+            await self.visits.begin(run_id, (run, panic))
         except SshError as error:
             return await self._not_reached(run, error, refusals)
-        now = self.context.clock()
-        started = run.started_at or now
-        if not await self._change(
-            run_id, state=RunState.RUNNING, started_at=started, next_try_at=None, note=""
-        ):
-            self.visits.end(run_id)
-            return _knock("stop", refusals)
-        return _knock("reached")
+        return knocked("reached")
 
     async def _not_reached(self, run: RunbookRun, error: SshError, refusals: int) -> Knock:
         run_id, now = run.id or 0, self.context.clock()
         refusals += isinstance(error, AuthRefused)
         booting = isinstance(error, AuthRefused) and refusals < self.patience.refusals
         if error.permanent and not booting:
-            return _knock("lost", refusals, note=str(error) or type(error).__name__)
+            return knocked("lost", refusals, note=str(error) or type(error).__name__)
         attempts = run.attempts + 1
         wait = self.patience.wait_after(attempts)
         give_up_at = run.give_up_at or now
         if now >= give_up_at:
             await self._change(run_id, attempts=attempts, next_try_at=None)
-            return _knock("lost", refusals, note=f"gave up after {attempts} attempts; the last one: {error}")
+            return knocked("lost", refusals, note=f"gave up after {attempts} attempts; the last one: {error}")
         # The last try is at the limit itself, not up to a wait before it.
         wait = min(wait, max((give_up_at - now).total_seconds(), 0.01))
         await self._change(
@@ -261,32 +248,35 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             next_try_at=now + timedelta(seconds=wait),
             note=str(error),
         )
-        return _knock("again", refusals, seconds=wait)
+        return knocked("again", refusals, seconds=wait)
 
-    async def _visit(self, run_id: int, broke_at: str, breaks: int, lost: str | None = None) -> Went:
+    async def _visit(
+        self, run_id: int, broke_at: str, breaks: int, lost: str | None = None
+    ) -> tuple[Went, runs.Ended | None]:
         """All steps that are left, one after the other. The rows say which are: the ones that the run began with
         (they may be others after a restart), without those that have finished before.
 
-        `breaks`: how often the connection broke in the step `broke_at` before.
+        The last one's end may be left to what closes the run. `breaks`: how often the connection broke in the step
+        `broke_at` before.
         """
         names, facts = await self.context.db.read(
             lambda s: (runs.names_left(s, run_id), runs.facts_of(s, run_id))
         )
         ended: runs.Ended | None = None
         for name in names:
-            panic = await self._turn(run_id, ended, name)
+            panic = await self._turn(run_id, ended, name, reached=lost is None)
             if panic is None:
-                return {"said": "stop", "at": ""}
+                return {"said": "stop", "at": ""}, None
             ended = None
             try:
                 found = await self._find(run_id, panic, name, facts, lost)
             except SshError as error:
                 broken = breaks + 1 if name == broke_at else 1
                 if (await self._load(run_id)).state not in runs.ACTIVE:
-                    return {"said": "stop", "at": ""}
+                    return {"said": "stop", "at": ""}, None
                 if broken <= self.patience.breaks:
                     log.info("run.broke", run=run_id, step=name, error=str(error))
-                    return {"said": "broke", "at": name}
+                    return {"said": "broke", "at": name}, None
                 found = StepFinding("failed", (("failed", f"the connection broke {broken} times: {error}"),))
             told = {**found.facts, "lines": [list(line) for line in found.lines]}
             ended = runs.Ended(
@@ -294,8 +284,10 @@ class HostDesk(DBOSConfiguredInstance, ABC):
                 panic=found.panic, report=found.report,
             )  # fmt: skip
             facts = {**facts, **told}
-        await self._turn(run_id, ended, None)
-        return {"said": "done", "at": ""}
+        if self.concludes and ended is not None:
+            await self._turn(run_id, ended, None)
+            ended = None
+        return {"said": "done", "at": ""}, ended
 
     async def _find(
         self, run_id: int, panic: Panic, name: str, facts: Mapping[str, Any], lost: str | None
@@ -315,7 +307,9 @@ class HostDesk(DBOSConfiguredInstance, ABC):
             text = f"failed inside Panicroom ({type(error).__name__}); it is in the log"
             return StepFinding("failed", (("failed", text),))
 
-    async def _turn(self, run_id: int, ended: runs.Ended | None, name: str | None) -> Panic | None:
+    async def _turn(
+        self, run_id: int, ended: runs.Ended | None, name: str | None, *, reached: bool = False
+    ) -> Panic | None:
         """A step's end and the next one's begin, committed together; the panic as it stands then.
 
         None when nothing begins: the run is over (cancelled), or this was the last step.
@@ -323,27 +317,31 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         now = self.context.clock()
 
         def write(session: Session) -> Panic | None:
-            if not runs.turn(session, run_id, ended, name, now) or name is None:
+            if not runs.turn(session, run_id, ended, name, now, reached=reached) or name is None:
                 return None
-            return session.exec(_panic_of(run_id)).one()
+            return session.exec(_PANIC_OF, params={"run": run_id}).one()
 
         panic = await self.visits.together.write(write)
+        await self._said(run_id, ended)
+        return panic
+
+    async def _said(self, run_id: int, ended: runs.Ended | None) -> None:
+        """After a write that ended a step. Raises when a command's audit row could not be written."""
         self.context.wake()
         if ended is not None and ended.report is not None:
             self.context.read_reports()
-        return panic
+        await self.visits.audited(run_id)
 
-    async def _close(self, run_id: int, lost: str | None) -> str:
-        """`lost`: why the host was given up; None when it was there to the end."""
+    async def _close(self, run_id: int, lost: str | None, last: runs.Ended | None = None) -> str:
+        """`lost`: why the host was given up; None when it was there to the end. `last`: an end not yet written."""
         self.visits.end(run_id)
-        if (await self._load(run_id)).state in runs.ACTIVE:
-            if lost is None or self.alone:
-                await self.conclude(run_id)
-            await self._finish(run_id, RunState.FAILED if lost else RunState.DONE, lost or "")
-        run = await self._load(run_id)
-        if run.state is RunState.CANCELLED:
+        if lost is None or self.alone:
+            await self.conclude(run_id)
+        state = await self._finish(run_id, RunState.FAILED if lost else RunState.DONE, lost or "", last)
+        await self._said(run_id, last)
+        if state is RunState.CANCELLED:
             await self.discard(run_id)
-        return run.state.value
+        return state.value
 
     # -- the row ----------------------------------------------------------------------------------------
 
@@ -363,7 +361,20 @@ class HostDesk(DBOSConfiguredInstance, ABC):
         self.context.wake()
         return changed
 
-    async def _finish(self, run_id: int, state: RunState, note: str) -> None:
+    async def _finish(
+        self, run_id: int, state: RunState, note: str, last: runs.Ended | None = None
+    ) -> RunState:
+        """End a run that has not ended; how it has ended now."""
         now = self.context.clock()
-        await self.visits.together.write(lambda s: runs.finish(s, run_id, state, note[:2000], now))
+
+        def write(session: Session) -> RunState:
+            if last is not None:
+                runs.turn(session, run_id, last, None, now)
+            run = runs.finish(session, run_id, state, note[:2000], now)
+            if run is not None and state is RunState.DONE:
+                self.ends_done(session, run, now)
+            return session.get_one(RunbookRun, run_id).state
+
+        ended = await self.visits.together.write(write)
         self.context.wake()
+        return ended

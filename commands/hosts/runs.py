@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Table, and_, bindparam, insert
+from sqlalchemy import Connection, Table, and_, bindparam, func, insert
 from sqlalchemy import select as columns
 from sqlalchemy import update as set_columns
 from sqlmodel import Session, SQLModel, col, or_, select
@@ -43,6 +43,12 @@ class AlreadyRunning(Impossible):
         self.run_id = run.id or 0
         self.kind = run.kind
         super().__init__(f"a {run.kind} run of {panic_ref(run.panic_id)} is under way.")
+
+
+def run_and_panic(session: Session, run_id: int) -> tuple[RunbookRun, Panic]:
+    query = select(RunbookRun, Panic).join(Panic, col(Panic.id) == col(RunbookRun.panic_id))
+    run, panic = session.exec(query.where(RunbookRun.id == run_id)).one()
+    return run, panic
 
 
 def message_key(run: RunbookRun) -> str:
@@ -169,11 +175,13 @@ def _sheet(table: type[SQLModel]) -> Table:
 
 _runs, _steps, _panics, _incidents = (_sheet(t) for t in (RunbookRun, StepResult, Panic, Incident))
 _RUN = (
-    columns(_runs.c.state, _runs.c.kind, _runs.c.panic_id, _panics.c.incident_id)
+    columns(_runs.c.state, _runs.c.kind, _runs.c.panic_id, _panics.c.incident_id, _incidents.c.merged_into_id)
     .join(_panics, _panics.c.id == _runs.c.panic_id)
+    .outerjoin(_incidents, _incidents.c.id == _panics.c.incident_id)
     .where(_runs.c.id == bindparam("run"))
 )
 _MERGED_INTO = columns(_incidents.c.merged_into_id).where(_incidents.c.id == bindparam("incident"))
+_INCIDENT_OF = columns(_panics.c.incident_id).where(_panics.c.id == bindparam("panic"))
 _THIS_STEP = and_(_steps.c.run_id == bindparam("run"), _steps.c.name == bindparam("step"))
 _BEGIN = (
     set_columns(_steps)
@@ -188,22 +196,52 @@ _END = (
         outputs=bindparam("printed"), finished_at=bindparam("now"),
     )
 )  # fmt: skip
+_REACHED = (
+    set_columns(_runs)
+    .where(_runs.c.id == bindparam("run_id"))
+    .values(
+        state=RunState.RUNNING,
+        started_at=func.coalesce(_runs.c.started_at, bindparam("now", type_=_runs.c.started_at.type)),
+        next_try_at=None,
+        note="",
+    )
+)
+_SKIP = (
+    set_columns(_steps)
+    .where(_steps.c.run_id == bindparam("run"), _steps.c.state.not_in(FINISHED_STEPS))
+    .values(state="skipped", finished_at=bindparam("now"))
+)
 
 
-def turn(session: Session, run_id: int, ended: Ended | None, name: str | None, now: datetime) -> bool:
+def turn(
+    session: Session,
+    run_id: int,
+    ended: Ended | None,
+    name: str | None,
+    now: datetime,
+    *,
+    reached: bool = False,
+) -> bool:
     """A step's end and the next one's begin: their rows, what is known of the panic now, the messages that show them.
 
+    `reached`: the host is there, so a run that waited for it runs now.
     False when the run is over (cancelled): what `ended` is told all the same, and `name` does not begin.
     """
     session.flush()
-    state, kind, panic_id, incident_id = session.execute(_RUN, {"run": run_id}).one()
+    connection = session.connection()
+    state, kind, panic_id, incident_id, merged_into = connection.execute(_RUN, {"run": run_id}).one()
     goes_on = state in ACTIVE
+    stale = [f"{kind}:{run_id}"] if ended is not None or goes_on else []
     if ended is not None:
-        _end(session, run_id, panic_id, incident_id, ended)
+        _end(session, run_id, panic_id, ended)
+        living = incident_id if merged_into is None else _living(connection, merged_into)
+        stale += [thread.parent_key(living)] if living is not None else []  # it counts the runbook's steps
     if name is not None and goes_on:
-        session.execute(_BEGIN, {"run": run_id, "step": name, "now": now})
-    if ended is not None or goes_on:
-        thread.redraw(session, f"{kind}:{run_id}")
+        connection.execute(_BEGIN, {"run": run_id, "step": name, "now": now})
+        if reached and state is RunState.WAITING:
+            connection.execute(_REACHED, {"run_id": run_id, "now": now})
+    if stale:
+        thread.redraw(session, *stale)
     return goes_on
 
 
@@ -217,7 +255,7 @@ def step_ends(session: Session, run_id: int, ended: Ended) -> None:
     turn(session, run_id, ended, None, ended.at)
 
 
-def _end(session: Session, run_id: int, panic_id: int, incident_id: int | None, ended: Ended) -> None:
+def _end(session: Session, run_id: int, panic_id: int, ended: Ended) -> None:
     values: dict[str, Any] = {"to": ended.state, "said": ended.summary, "found": dict(ended.facts)}
     values |= {
         "printed": [dict(o) for o in ended.outputs],
@@ -225,7 +263,7 @@ def _end(session: Session, run_id: int, panic_id: int, incident_id: int | None, 
         "run": run_id,
         "step": ended.name,
     }
-    session.execute(_END, values)
+    session.connection().execute(_END, values)
     if ended.panic:
         panic = session.get_one(Panic, panic_id)
         for column, value in ended.panic.items():
@@ -233,11 +271,15 @@ def _end(session: Session, run_id: int, panic_id: int, incident_id: int | None, 
         session.add(panic)
     if ended.report is not None:
         insert_once(session, Report, [dict(ended.report)], ("host", "external_id"))
-    while incident_id is not None:
-        merged_into = session.execute(_MERGED_INTO, {"incident": incident_id}).scalar_one()
-        if merged_into is None:
-            thread.touch(session, incident_id)  # it counts the runbook's steps
+
+
+def _living(connection: Connection, incident_id: int | None) -> int | None:
+    """Where an incident lives on that may be merged into another."""
+    merged_into = incident_id
+    while merged_into is not None:
         incident_id = merged_into
+        merged_into = connection.execute(_MERGED_INTO, {"incident": incident_id}).scalar_one()
+    return incident_id
 
 
 def finish(session: Session, run_id: int, state: RunState, note: str, now: datetime) -> RunbookRun | None:
@@ -245,19 +287,21 @@ def finish(session: Session, run_id: int, state: RunState, note: str, now: datet
     run = session.get_one(RunbookRun, run_id)
     if run.state not in ACTIVE:
         return None
-    change(session, run_id, state=state, finished_at=now, note=note, next_try_at=None)
-    for step in steps_of(session, run_id):
-        if step.state not in FINISHED_STEPS:
-            step.state, step.finished_at = "skipped", now
-            session.add(step)
-    panic = session.get_one(Panic, run.panic_id)
-    incident = incident_of(session, panic)
-    if incident is not None and incident.id is not None:
+    run.state, run.finished_at, run.note, run.next_try_at = state, now, note, None
+    session.add(run)
+    session.flush()
+    connection = session.connection()
+    connection.execute(_SKIP, {"run": run_id, "now": now})
+    incident_id = connection.execute(_INCIDENT_OF, {"panic": run.panic_id}).scalar_one()
+    living = _living(connection, incident_id)
+    stale = [message_key(run)]
+    if living is not None:
         thread.note(
-            session, incident.id, run.kind, f"{run.kind} of {panic_ref(panic.id)} {state.value}",
-            actor=run.cancelled_by or run.asked_by, panic_id=panic.id, at=now,
+            session, living, run.kind, f"{run.kind} of {panic_ref(run.panic_id)} {state.value}",
+            actor=run.cancelled_by or run.asked_by, panic_id=run.panic_id, at=now,
         )  # fmt: skip
-        thread.touch(session, incident.id)
+        stale.append(thread.parent_key(living))
+    thread.redraw(session, *stale)
     return run
 
 

@@ -17,23 +17,42 @@ from sqlmodel import Session
 from storage import Database
 
 T = TypeVar("T")
+_SOON = 0.05
 _MOST = 64  # writes in one transaction: others wait for its lock
 
 
 class Together:
-    """`await together.write(fn)`, as `Database.write`."""
+    """`await together.write(fn)`, as `Database.write`; `soon(fn)` for what can wait a moment for another's commit."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._asked: list[tuple[Callable[[Session], Any], asyncio.Future[Any]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, fn: Callable[[Session], T]) -> T:
+        answer = self._ask(fn)
+        self._begin()
+        return await answer
+
+    def soon(self, fn: Callable[[Session], T]) -> asyncio.Future[T]:
+        """Written with the next write of anybody, after `_SOON` seconds at the latest. In the order of asking."""
+        answer = self._ask(fn)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SOON, self._begin)
+        return answer
+
+    def _ask(self, fn: Callable[[Session], T]) -> asyncio.Future[T]:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked.append((fn, answer))
+        return answer
+
+    def _begin(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all(), name="writes together")
-        return await answer
 
     async def _write_all(self) -> None:
         while self._asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy import insert
 
+from commands.hosts import runs
 from commands.hosts.together import Together
 from commands.inventory import HostEntry
 from integrations.ssh import CommandResult, Keep, Request, SshClient, SshError, SshHost, SshSession
@@ -69,7 +71,7 @@ class Visit:
             )
             for done in results
         ]
-        await self.visits.audit_all(self, rows)
+        self.visits.audit_soon(self, rows)
         return results
 
     async def help(self, *words: str, timeout: float | None = None, cap: int | None = None) -> CommandResult:
@@ -90,20 +92,24 @@ class Visits:
         self.ssh = ssh
         self.together = Together(context.db)
         self._open: dict[int, Visit] = {}
+        self._unsaid: dict[int, list[asyncio.Future[Any]]] = {}  # by run: audit rows on their way to the disk
 
     def host_of(self, panic: Panic) -> SshHost:
         """Where a panic's host is reached: as the inventory says, or by its own name."""
         return host_as_entered(panic.host, self.context.inventory.find(panic.host))
 
-    async def begin(self, run_id: int) -> Visit:
-        """The visit of a run, on its open connection or a new one. Raises an SshError."""
+    async def begin(self, run_id: int, known: tuple[RunbookRun, Panic] | None = None) -> Visit:
+        """The visit of a run, on its open connection or a new one. `known`: its rows, read a moment ago.
+
+        Raises an SshError.
+        """
         visit = self._open.get(run_id)
         if visit is not None and visit.session.is_open:
             return visit
         self.end(run_id)
-        run, panic = await self.context.db.read(
-            lambda s: ((r := s.get_one(RunbookRun, run_id)), s.get_one(Panic, r.panic_id))
-        )
+        if known is None:
+            known = await self.context.db.read(lambda s: runs.run_and_panic(s, run_id))
+        run, panic = known
         host = self.host_of(panic)
         session = await self._connect(run, panic, host)
         visit = Visit(run_id, run.panic_id, run.kind, run.asked_by, host, session, self)
@@ -119,9 +125,8 @@ class Visits:
                     run.asked_by, "host.connect", host.spoken, "refused", f"{panic_ref(panic.id)}: {error}"
                 )
             raise
-        await self._write(
-            run.asked_by, "host.connect", host.spoken, "done", f"{panic_ref(panic.id)} {run.kind}"
-        )
+        told = f"{panic_ref(panic.id)} {run.kind}"
+        self._soon(run.id or 0, [self._entry(run.asked_by, "host.connect", host.spoken, "done", told)])
         return session
 
     def end(self, run_id: int) -> None:
@@ -134,6 +139,9 @@ class Visits:
         """Close every connection, at the bot's end."""
         for run_id in list(self._open):
             self.end(run_id)
+        for run_id in list(self._unsaid):
+            with contextlib.suppress(Exception):  # it is in the log
+                await self.audited(run_id)
         await asyncio.to_thread(self.ssh.close)
 
     async def audit(self, visit: Visit, command: str, outcome: str, detail: str) -> None:
@@ -141,15 +149,33 @@ class Visits:
 
     async def audit_all(self, visit: Visit, commands: Sequence[tuple[str, str, str]]) -> None:
         """A row for each (command, outcome, detail), all in one transaction."""
+        rows = self._rows(visit, commands)
+        if rows:
+            await self.together.write(lambda s: s.execute(_ADD, rows))
+
+    def audit_soon(self, visit: Visit, commands: Sequence[tuple[str, str, str]]) -> None:
+        """The same, on the disk within a moment: with the next write of any run, and before `audited` returns."""
+        rows = self._rows(visit, commands)
+        if rows:
+            self._soon(visit.run_id, rows)
+
+    async def audited(self, run_id: int) -> None:
+        """All rows of a run so far are on the disk. Raises what hindered it."""
+        await asyncio.gather(*self._unsaid.pop(run_id, ()))
+
+    def _soon(self, run_id: int, rows: list[dict[str, Any]]) -> None:
+        written = self.together.soon(lambda s: s.connection().execute(_ADD, rows))
+        written.add_done_callback(_told)
+        self._unsaid.setdefault(run_id, []).append(written)
+
+    def _rows(self, visit: Visit, commands: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
         where = f"{panic_ref(visit.panic_id)} {visit.kind}"
-        rows = [
+        return [
             self._entry(
                 visit.asked_by, "host.command", f"{visit.host.name}: {command}", outcome, f"{where}: {detail}"
             )
             for command, outcome, detail in commands
         ]
-        if rows:
-            await self.together.write(lambda s: s.execute(_ADD, rows))
 
     async def _write(self, actor: str, verb: str, subject: str, outcome: str, detail: str) -> None:
         entry = self._entry(actor, verb, subject, outcome, detail)
@@ -165,6 +191,12 @@ class Visits:
             "outcome": outcome,
             "detail": detail[:2000],
         }
+
+
+def _told(written: asyncio.Future[Any]) -> None:
+    """Also where nobody asks any more whether it was written."""
+    if not written.cancelled() and (error := written.exception()) is not None:
+        log.error("audit.lost", error=type(error).__name__)
 
 
 def host_as_entered(name: str, entry: HostEntry | None) -> SshHost:

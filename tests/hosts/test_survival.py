@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,22 @@ async def start_bot(folder: Path, kind: str, *more: str) -> Script:
             return process
 
 
+def call_it_older(folder: Path) -> None:
+    """What is under way was begun by another version, whose workflow had other steps."""
+    with closing(sqlite3.connect(folder / "bot-workflows.db")) as connection, connection:
+        changed = connection.execute(
+            "UPDATE workflow_status SET application_version = 'panicroom-1' WHERE status = 'PENDING'"
+        )
+        assert changed.rowcount == 1
+        connection.execute("UPDATE operation_outputs SET function_name = 'triage.knock'")
+
+
 @pytest.mark.parametrize(
-    ("kind", "finished_before_the_kill"), [("triage", 0), ("triage", 3), ("evidence", 2)]
+    ("kind", "finished_before_the_kill", "upgraded"),
+    [("triage", 0, False), ("triage", 3, False), ("evidence", 2, False), ("triage", 2, True)],
 )
 async def test_a_killed_run_goes_on_where_it_stood(
-    tmp_path: Path, kind: str, finished_before_the_kill: int
+    tmp_path: Path, kind: str, finished_before_the_kill: int, upgraded: bool
 ) -> None:
     fleet = await make_fleet(tmp_path, answer_seconds=0.05)
     world: World = await make_world(tmp_path, fleet)
@@ -58,6 +71,8 @@ async def test_a_killed_run_goes_on_where_it_stood(
         commands_before = Counter(a.subject for a in await world.audit())
         assert (await world.run(run_id)).state in runs.ACTIVE, "it was killed too late to show anything"
 
+        if upgraded:
+            call_it_older(tmp_path)
         second = await start_bot(tmp_path, kind)
         ended = await world.ended(run_id)
         assert ended.state is RunState.DONE, ended.note

@@ -34,7 +34,10 @@ class HostPort:
         client_keys: str,
         answer: Callable[[str], Answer],
         answer_seconds: float = 0.0,
+        answer_input: Callable[[str, bytes], Answer] | None = None,
+        reads_input: Callable[[str], bool] = lambda _command: False,
     ) -> None:
+        """`answer_input(command, all of its standard input)`, when that has ended, for what `reads_input` names."""
         self._placeholder: socket.socket | None = _bound(address, port)
         self.address = address
         self.port: int = self._placeholder.getsockname()[1]
@@ -44,6 +47,8 @@ class HostPort:
         ]
         self._answer = answer
         self._answer_seconds = answer_seconds
+        self._answer_input = answer_input
+        self._reads_input = reads_input
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._connections: set[asyncssh.SSHServerConnection] = set()
 
@@ -87,7 +92,7 @@ class HostPort:
             self._placeholder = None
 
     def _session(self) -> _ExecSession:
-        return _ExecSession(self._answer, self._answer_seconds)
+        return _ExecSession(self._answer, self._answer_seconds, self._answer_input, self._reads_input)
 
 
 class _Server(asyncssh.SSHServer):
@@ -130,8 +135,16 @@ class _ExecSession(asyncssh.SSHServerSession[bytes]):
     each command that comes on its input.
     """
 
-    def __init__(self, answer: Callable[[str], Answer], seconds: float) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str], Answer],
+        seconds: float,
+        answer_input: Callable[[str, bytes], Answer] | None = None,
+        reads_input: Callable[[str], bool] = lambda _command: False,
+    ) -> None:
         self._answer = answer
+        self._answer_input = answer_input
+        self._reads_input = reads_input
         self._seconds = seconds
         self._command = ""
         self._channel: asyncssh.SSHServerChannel[bytes] | None = None
@@ -152,16 +165,22 @@ class _ExecSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
-        if self._command != batch.COMMAND:
+        if self._command != batch.COMMAND and not self._waits_for_input:
             self._later(self._reply)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
+        self._input += data
         if self._command == batch.COMMAND:
-            self._input += data
             self._next()
 
     def eof_received(self) -> bool:
+        if self._command != batch.COMMAND and self._waits_for_input:
+            self._later(self._reply)
         return True  # the client has nothing more to say; it still wants the answer
+
+    @property
+    def _waits_for_input(self) -> bool:
+        return self._answer_input is not None and self._reads_input(self._command)
 
     def _later(self, act: Callable[[], None]) -> None:
         self._pending = asyncio.get_running_loop().call_later(self._seconds, act)
@@ -210,6 +229,8 @@ class _ExecSession(asyncssh.SSHServerSession[bytes]):
 
     def _told(self, command: str) -> Answer:
         try:
+            if self._waits_for_input and self._answer_input is not None:
+                return self._answer_input(command, self._input)
             return self._answer(command)
         except Exception:
             if self._channel is not None:
